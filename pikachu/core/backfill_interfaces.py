@@ -50,7 +50,7 @@ class IndexedCertificate:
 
 
 class IBackfillStore(Protocol):
-    """The backfill of the texts by which certificates are found."""
+    """The backfills of the texts and fingerprints by which certificates are found."""
 
     def search_backlog(self) -> Deferred[Backlog | None]:
         """Return the position of the backfill, or None when it is complete."""
@@ -63,3 +63,6 @@ class IBackfillStore(Protocol):
 
         Returns whether this process has done it, and no other one before.
         """
+
+    def fingerprint_certificates(self, limit: int) -> Deferred[bool]:
+        """Store the fingerprints of the next *limit* certificates; return whether all have one."""

@@ -56,9 +56,9 @@ class CertificateQueries:
     async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
         """List the actor's certificates; for administrators those of ``query.owner_id``, or all.
 
-        Fails with NotAuthorized when a user filters by ``infrastructure``.
+        Fails with NotAuthorized when a user filters by ``infrastructure`` or ``owner``.
         """
-        if "infrastructure" in query.filters:
+        if not query.filters.keys().isdisjoint(("infrastructure", "owner")):
             require_scope(actor, Scope.ADMIN)
         return await self._store.certificates(scope_to_owner(actor, query), self._authority.now())
 

@@ -1,4 +1,4 @@
-"""Adds the certificates of earlier versions to the search index, in the background (see docs/adr/0023)."""
+"""Adds the texts and fingerprints of certificates of earlier versions in the background (see docs/adr/0023)."""
 
 from __future__ import annotations
 
@@ -51,13 +51,12 @@ class SearchIndexing:
     async def _step(self) -> None:
         backlog = await self._store.search_backlog()
         if backlog is None:
-            self.is_complete = True
+            self.is_complete = await self._store.fingerprint_certificates(self._batch)
             return
         self._log(backlog)
         rows = await self._store.unindexed(backlog.before, self._batch)
         texts = await self._pool.run(texts_of, rows)
         if await self._store.index_certificates(backlog.before, texts) and not rows:
-            self.is_complete = True
             log.info("The search index is complete.")
 
     def _log(self, backlog: Backlog) -> None:

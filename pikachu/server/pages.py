@@ -10,6 +10,7 @@ from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.apis import APIsPages
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
+from pikachu.web.ui.certificate_links import CertificateLinks
 from pikachu.web.ui.certificates import CertificatesPages
 from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
 from pikachu.web.ui.config_and_logs import OperationPages
@@ -103,6 +104,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             inventory=app.inventory,
             issuers=app.issuers,
             keys=app.keys,
+            links=CertificateLinks(requests=app.requests, policies=app.policy_administration),
             files_pool=app.pools.files,
             authority=app.authority,
         ),

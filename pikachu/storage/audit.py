@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, selec
 
 from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, NotFound, SecretKeyChanged
-from pikachu.core.model.events import Event, EventRecord
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
+from pikachu.core.model.events import ACCOUNT_EVENT_TYPES, OBJECT_EVENT_TYPES, RESOURCE_TYPES, Event, EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.database import AuditKey, Row, Transaction
 from pikachu.storage.pagination import (
@@ -184,6 +184,19 @@ def _kinds(tx: Transaction) -> list[tuple[str, str]]:
     return kinds
 
 
+def _check_kinds(tx: Transaction, query: ListQuery) -> None:
+    """Check that the filters name types that this program writes, or that were ever recorded."""
+    for name, known, position in (
+        ("resource_type", RESOURCE_TYPES, 0),
+        ("type", (*OBJECT_EVENT_TYPES, *ACCOUNT_EVENT_TYPES), 1),
+    ):
+        value = query.filters.get(name)
+        if value is None or value.startswith("!") or value in known:
+            continue
+        if value not in {kind[position] for kind in _kinds(tx)}:
+            raise MalformedRequest(f"unknown {name} “{value[:40]}”; use one of {', '.join(dict.fromkeys(known))}")
+
+
 def _few(tx: Transaction, resource_types: str | None, type_: str | None) -> list[int] | None:
     """Return the ids of all events of the filtered kinds, of all owners, or None if there are too many."""
     if resource_types is None and type_ is None:
@@ -286,6 +299,7 @@ class AuditStore(StoreSection):
             conditions.append(table.resource_type.not_in(kinds[1:].split(",")))
         elif kinds is not None:
             conditions.append(table.resource_type == kinds)
+        _check_kinds(tx, query)
         about = one_of(query, "about_account", ("true", "false"))
         if about is not None:
             conditions.append(table.about_account == int(about == "true"))

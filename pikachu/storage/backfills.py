@@ -6,11 +6,12 @@ nor a second process does any of them twice.  It ends with the deletion of that 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Integer, bindparam, delete, literal_column, select, update
+from sqlalchemy import Integer, bindparam, delete, select, update
 
 from pikachu.core.backfill_interfaces import Backlog, IndexedCertificate, UnindexedCertificate
 from pikachu.storage.database import Transaction
@@ -21,21 +22,29 @@ from pikachu.x509.search_text import name_key, search_text
 
 #: The backfill of the texts by which certificates are found.
 SEARCH: Final = "search"
+#: The backfill of fingerprints.
+FINGERPRINTS: Final = "fingerprints"
 
 _c: Final = certificates.c
 _b: Final = backfills.c
-_is_search: Final = _b.name == literal_column(f"'{SEARCH}'")
-_backlog: Final = select(_b.before, _b.total).where(_is_search)
+_is_named: Final = _b.name == bindparam("b_backfill")
+_backlog: Final = select(_b.before, _b.total).where(_is_named)
 _next: Final = (
     select(_c.id, _c.serial, _c.subject, _c.common_name, _c.key_type, _c.method, _c.name_key, _c.der)
     .where(_c.id < bindparam("b_before"), _c.search_text.is_(None))
     .order_by(_c.id.desc())
     .limit(bindparam("b_limit", type_=Integer))
 )
-_move: Final = (
-    update(backfills).where(_is_search, _b.before == bindparam("b_before")).values(before=bindparam("position"))
+_next_without_fingerprint: Final = (
+    select(_c.id, _c.der)
+    .where(_c.id < bindparam("b_before"))
+    .order_by(_c.id.desc())
+    .limit(bindparam("b_limit", type_=Integer))
 )
-_end: Final = delete(backfills).where(_is_search, _b.before == bindparam("b_before"))
+_move: Final = (
+    update(backfills).where(_is_named, _b.before == bindparam("b_before")).values(before=bindparam("position"))
+)
+_end: Final = delete(backfills).where(_is_named, _b.before == bindparam("b_before"))
 _set_text: Final = (
     update(certificates)
     .where(_c.id == bindparam("b_id"))
@@ -45,10 +54,18 @@ _set_text: Final = (
 _set_name: Final = update(certificates).where(_c.id == bindparam("b_id")).values(name_key=bindparam("v_name"))
 
 
+_set_fingerprint: Final = (
+    update(certificates).where(_c.id == bindparam("b_id")).values(fingerprint=bindparam("v_fingerprint"))
+)
+
+
 def unindexed_certificates(tx: Transaction) -> int:
     """Return an upper bound of the number of certificates that free text does not find yet."""
-    row = tx.row(_backlog)
-    return 0 if row is None else min(int(row[0]) - 1, int(row[1]))
+    for name in (SEARCH, FINGERPRINTS):
+        row = tx.row(_backlog, {"b_backfill": name})
+        if row is not None:
+            return min(int(row[0]) - 1, int(row[1]))
+    return 0
 
 
 def texts_of(rows: Sequence[UnindexedCertificate]) -> list[IndexedCertificate]:
@@ -62,13 +79,19 @@ def texts_of(rows: Sequence[UnindexedCertificate]) -> list[IndexedCertificate]:
     return indexed
 
 
+def _advance(tx: Transaction, name: str, before: int, position: int | None) -> bool:
+    """Move a backfill to *position*, or end it without one; return False if another process has done it before."""
+    at = {"b_backfill": name, "b_before": before}
+    return (tx.write(_end, at) if position is None else tx.write(_move, {**at, "position": position})) == 1
+
+
 class BackfillStore(StoreSection):
     """See :class:`pikachu.core.backfill_interfaces.IBackfillStore`."""
 
     @read_transaction
     def search_backlog(self, tx: Transaction) -> Backlog | None:
         """Return the position of the backfill of search texts, or None when it is complete."""
-        row = tx.row(_backlog)
+        row = tx.row(_backlog, {"b_backfill": SEARCH})
         return None if row is None else Backlog(row[0], row[1])
 
     @read_transaction
@@ -83,12 +106,25 @@ class BackfillStore(StoreSection):
 
         :return: whether this process has done it, and no other one before.
         """
-        moved = tx.write(_move, {"b_before": before, "position": rows[-1].id}) if rows else 0
-        if not moved:
-            return not rows and tx.write(_end, {"b_before": before}) == 1
+        if not _advance(tx, SEARCH, before, rows[-1].id if rows else None):
+            return False
+        if not rows:
+            return True
         tx.write_many(_set_text, [{"b_id": row.id, "v_sans": row.sans, "v_text": row.text} for row in rows])
         renamed = [{"b_id": row.id, "v_name": row.name_key} for row in rows if row.name_key is not None]
         if renamed:
             tx.write_many(_set_name, renamed)
         tx.texts.extend((row.id, row.text) for row in rows)
         return True
+
+    @write_transaction
+    def fingerprint_certificates(self, tx: Transaction, limit: int) -> bool:
+        """Store the fingerprints of the next *limit* certificates; return whether all have one."""
+        row = tx.row(_backlog, {"b_backfill": FINGERPRINTS})
+        if row is None:
+            return True
+        rows = tx.rows(_next_without_fingerprint, {"b_before": row[0], "b_limit": limit})
+        if _advance(tx, FINGERPRINTS, row[0], rows[-1][0] if rows else None) and rows:
+            digests = [{"b_id": row_id, "v_fingerprint": hashlib.sha256(bytes(der)).digest()} for row_id, der in rows]
+            tx.write_many(_set_fingerprint, digests)
+        return not rows

@@ -1,8 +1,9 @@
 """Free text in lists of certificates.
 
 A word of the text matches a certificate whose subject, subject alternative names (also in their Unicode form), key type
-or method contains it, whose serial number begins with it, if it has at least three hexadecimal digits, whose id it is,
-or whose owner's name begins with it.  All words must match.
+or method contains it, whose serial number begins with it, if it has at least three hexadecimal digits, whose SHA-256
+fingerprint or public key begins with it, if it has at least 16, whose id it is, or whose owner's name begins with it.
+All words must match.  A serial number or fingerprint may be in groups: ``3a:4f:00:12``, ``3A 4F 00 12``.
 
 The index of texts has their trigrams, and the single characters and pairs of scripts other than ASCII: SQLite's FTS5
 with the trigram tokenizer; in PostgreSQL, of which extensions need not be installed, a GIN index of numbers.  Shorter
@@ -56,6 +57,8 @@ from pikachu.x509.search_text import (
 _MAX_OWNERS: Final = 20
 # Index entries that are looked up where most certificates have all of them.
 _MAX_COMMON: Final = 2
+# Size of fingerprints and key identifiers.
+_DIGEST_SIZE: Final = 32
 
 _c: Final = certificates.c
 _sqlite_index: Final = table("certificate_search", column("rowid", BigInteger), column("content", String))
@@ -175,10 +178,15 @@ def _newest_id() -> ColumnElement[int]:
 def _alternatives(tx: Transaction, term: str, *, by_owner: bool) -> list[ColumnElement[bool]]:
     """Return the conditions by which a word matches other columns than the text, each with an index."""
     conditions: list[ColumnElement[bool]] = []
-    digits = term.removeprefix("0x").replace(":", "").lstrip("0")
+    number = term.removeprefix("0x").replace(":", "")
+    digits = number.lstrip("0")
     if re.fullmatch("[0-9a-f]{1,40}", digits):
         # Prefixes of one or two digits match too many serial numbers; require equality.
         conditions.append(begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits)
+    if re.fullmatch("[0-9a-f]{16,64}", number) and len(number) % 2 == 0:
+        # The fingerprint, or its beginning, and the key.
+        beginning = bytes.fromhex(number)
+        conditions += [_begins_with_bytes(column, beginning) for column in (_c.fingerprint, _c.key_id)]
     identity = parse_number(term, MAX_ID)
     if identity is not None:
         conditions.append(_c.id == identity)
@@ -188,6 +196,10 @@ def _alternatives(tx: Transaction, term: str, *, by_owner: bool) -> list[ColumnE
         if owner_ids:
             conditions.append(_c.owner_id.in_(owner_ids))
     return conditions
+
+
+def _begins_with_bytes(column: ColumnElement[bytes], prefix: bytes) -> ColumnElement[bool]:
+    return and_(column >= prefix, column <= prefix.ljust(_DIGEST_SIZE, b"\xff"))
 
 
 def _pattern(term: str) -> str:

@@ -1,43 +1,17 @@
-"""Reads of issued certificates: lists, status, downloads, and the entries of CRLs.
-
-Free text (``q``) is described in :mod:`pikachu.storage.certificate_search`.
-
-A list first counts the certificates that each filter selects.  If a filter selects few, they are fetched and sorted;
-otherwise the list scans the index of its sort order.
-"""
+"""Reads of issued certificates: lists, status, downloads, and the entries of CRLs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Select,
-    String,
-    and_,
-    bindparam,
-    exists,
-    false,
-    func,
-    literal,
-    literal_column,
-    select,
-    text,
-    tuple_,
-)
+from sqlalchemy import Integer, bindparam, exists, func, literal_column, select, text
 
-from pikachu.core.errors import MalformedRequest, NotFound, UnknownSerial
+from pikachu.core.errors import NotFound, UnknownSerial
 from pikachu.core.model.certificates import (
     CertificateRecord,
-    CertificateStatus,
     CRLRecord,
     Infrastructure,
-    InfrastructureFilter,
     Method,
     RevocationReason,
     StatusChange,
@@ -45,77 +19,23 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.storage.backfills import unindexed_certificates
-from pikachu.storage.certificate_search import CertificateSearch
+from pikachu.storage.certificate_lists import list_certificates
+from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, OWN_IDS, certificate_record
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, decode_cursor, one_of, page
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
     crls,
-    issuers,
     recovered_revocations,
     requests,
     status_changes,
 )
 from pikachu.storage.transactions import StoreSection, maybe_moment, moment, point_read, read_transaction, row_id
-from pikachu.x509.san_text import certificate_sans
-from pikachu.x509.search_text import search_terms
 
 # CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
 _ENTRIES: Final = 10_000
 
 _c: Final = certificates.c
-CERTIFICATE_COLUMNS: Final = [
-    _c.id,
-    _c.serial,
-    _c.issuer_id,
-    _c.subject,
-    _c.common_name,
-    _c.key_type,
-    _c.key_id,
-    _c.not_before,
-    _c.not_after,
-    _c.method,
-    _c.owner_id,
-    _c.policy,
-    _c.der,
-    _c.created_at,
-    _c.revoked_at,
-    _c.reason,
-    _c.deleted_at,
-    _c.infrastructure,
-    _c.sans,
-]
-_SORTS: Final = {
-    "id": _c.id,
-    # Ids increase in the order of issuance.
-    "created_at": _c.id,
-    "serial": _c.serial,
-    "common_name": _c.name_key,
-    "not_after": _c.not_after,
-    # Not NULL for revoked certificates only.
-    "revoked_at": _c.revoked_at,
-}
-# The index of each sort order; SQLite stores rows in the order of their ids.
-_SORT_INDEXES: Final = {
-    "id": "NOT INDEXED",
-    "created_at": "NOT INDEXED",
-    "serial": "INDEXED BY certificates_serial",
-    "common_name": "INDEXED BY certificates_name",
-    "not_after": "INDEXED BY certificates_end",
-    "revoked_at": "INDEXED BY certificates_revocation",
-}
-# The indexes that cover the conditions of each status.
-_STATUS_INDEXES: Final = {
-    CertificateStatus.VALID: "INDEXED BY certificates_end",
-    CertificateStatus.EXPIRED: "INDEXED BY certificates_end",
-    CertificateStatus.REVOKED: "INDEXED BY certificates_revocation",
-}
-# The CA's own certificates, which are few.  Conditions name them by id, since the covering indexes lack their mark.
-_own: Final = certificates.alias("own")
-_own_ids: Final = select(_own.c.id).where(_own.c.infrastructure.is_not(None))
-
 _by_id: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"), _c.deleted_at.is_(None))
 _by_serial: Final = select(*CERTIFICATE_COLUMNS).where(_c.serial == bindparam("b_serial"))
 # The root is no OCSP subject: nobody but itself could say that it is revoked.
@@ -163,7 +83,6 @@ _replaced: Final = select(
         status_changes.c.replaces <= bindparam("after"),
     )
 )
-_issuer_ids: Final = select(issuers.c.id).where(issuers.c.name == bindparam("b_name"))
 _entries: Final = (
     select(crl_entries.c.entry)
     .where(crl_entries.c.issuer_id == bindparam("b_issuer"), crl_entries.c.change_id > bindparam("after"))
@@ -172,35 +91,6 @@ _entries: Final = (
 _last_crl: Final = (
     select(*crls.columns).where(crls.c.issuer_id == bindparam("b_issuer")).order_by(crls.c.number.desc()).limit(1)
 )
-
-
-def certificate_record(row: Row) -> CertificateRecord:
-    """Return the record of a row of ``CERTIFICATE_COLUMNS``."""
-    reason = row[15]
-    return CertificateRecord(
-        row[0],
-        int(row[1], 16),
-        row[2],
-        row[3],
-        row[4],
-        row[5],
-        bytes(row[6]),
-        moment(row[7]),
-        moment(row[8]),
-        Method(row[9]),
-        row[10],
-        row[11],
-        bytes(row[12]),
-        moment(row[13]),
-        maybe_moment(row[14]),
-        None if reason is None else RevocationReason(reason),
-        maybe_moment(row[16]),
-        None if row[17] is None else Infrastructure(row[17]),
-        certificate_sans(bytes(row[12])) if row[18] is None else tuple(json.loads(row[18])),
-    )
-
-
-_LIST: Final = ListSource(CERTIFICATE_COLUMNS, _SORTS, certificate_record)
 
 
 def _orphan_record(row: Row) -> CertificateRecord:
@@ -267,124 +157,6 @@ def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> Certi
     return orphan
 
 
-def _scan(
-    tx: Transaction, query: ListQuery, status: CertificateStatus | None, conditions: Sequence[ColumnElement[bool]]
-) -> Page[CertificateRecord]:
-    """Return a page when each filter selects many certificates."""
-    sort = query.sort.removeprefix("-")
-    walk = _hinted(_SORT_INDEXES.get(sort, ""))
-    covering = _hinted("" if status is None else _STATUS_INDEXES[status])
-    total: int | None = None
-    uncounted = query
-
-    def attempt(
-        *near: ColumnElement[bool], narrow: Callable[[Select[Any]], Select[Any]] | None
-    ) -> Page[CertificateRecord]:
-        nonlocal total, uncounted
-        result = page(
-            tx,
-            uncounted,
-            _LIST,
-            [*conditions, *near],
-            narrow=narrow,
-            counted=conditions,
-            count_narrow=None if status is None else covering,
-        )
-        if uncounted.count:
-            # Count once for all attempts.
-            total, uncounted = result.total, replace(query, count=False)
-        return replace(result, total=total)
-
-    revoked = status is CertificateStatus.REVOKED
-    if status is None or sort == "revoked_at" or (sort == "not_after" and not revoked):
-        return attempt(narrow=walk)
-    # First try the next few thousand rows in the sort order.  A longer scan could read nearly all rows, since the
-    # oldest certificates have expired and the newest have not, and names may increase with ids.
-    if revoked and sort in {"id", "created_at"}:
-        following = _hinted("INDEXED BY certificates_revoked")(_next(tx, query, _c.id, _c.revoked_at.is_not(None)))
-    else:
-        following = walk(_next(tx, query, _SORTS[sort]))
-    result = attempt(_c.id.in_(following), narrow=None)
-    if _has_following_page(result, query):
-        return result
-    if tx.dialect == "sqlite":
-        return attempt(narrow=covering)
-    return attempt(narrow=lambda statement: _sorted_at_last(statement, query))
-
-
-def _sorted_at_last(statement: Select[Any], query: ListQuery) -> Select[Any]:
-    """Sort by expressions, so that PostgreSQL does not scan the index of the sort order for distant rows."""
-    column: ColumnElement[Any] = _SORTS[query.sort.removeprefix("-")]
-    expression = column.concat("") if isinstance(column.type, String) else column + 0
-    keys = [expression] if column is _c.id else [expression, _c.id]
-    descending = query.sort.startswith("-") != _goes_back(query)
-    return statement.order_by(None).order_by(*(key.desc() if descending else key.asc() for key in keys))
-
-
-def _goes_back(query: ListQuery) -> bool:
-    if query.cursor is None:
-        return False
-    return decode_cursor(query.cursor, query.sort, _SORTS[query.sort.removeprefix("-")].type.python_type)[2]
-
-
-def _has_following_page(result: Page[CertificateRecord], query: ListQuery) -> bool:
-    """Return whether *result* has a following page, so that the rows that were searched were enough."""
-    return (result.previous_cursor if _goes_back(query) else result.next_cursor) is not None
-
-
-def _next(
-    tx: Transaction, query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]
-) -> Select[Any]:
-    """Return a query for the ids of the next few thousand rows with *conditions*, in the order of *column*."""
-    ids = select(_c.id).where(*conditions)
-    descending = query.sort.startswith("-")
-    by_id = column is _c.id
-    if query.cursor is not None:
-        value, position, back = decode_cursor(query.cursor, query.sort, column.type.python_type)
-        descending ^= back
-        if by_id:
-            ids = ids.where(_c.id < position if descending else _c.id > position)
-        else:
-            row, last = tuple_(column, _c.id), tuple_(literal(value), literal(position))
-            ids = ids.where(row < last if descending else row > last)
-    keys = [_c.id] if by_id else [column, _c.id]
-    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(tx.settings.few_certificates)
-
-
-def issued_by(tx: Transaction, issuer_id: ColumnElement[int], name: str) -> ColumnElement[bool]:
-    """Return the condition for all generations of the issuing CA with that name."""
-    issuer_ids = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
-    return issuer_id.in_(issuer_ids) if issuer_ids else false()
-
-
-def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | None) -> list[int] | None:
-    """Return the ids that the most selective filter selects, or None if they are many.
-
-    :param matching: the candidate ids of the free text, if any, which cost more to find than to fetch.
-    """
-    fewest, best = tx.settings.few_certificates + 1, None
-    if matching is not None:
-        matches = [row[0] for row in tx.query(matching.limit(fewest))]
-        if len(matches) < fewest:
-            fewest, best = len(matches), matches
-    for ids in narrowing:
-        # Count no further than the best filter so far.
-        count = _count(tx, ids, fewest)
-        if count < fewest:
-            fewest, best = count, [row[0] for row in tx.query(ids)]
-    return best
-
-
-def _count(tx: Transaction, ids: Select[Any], most: int) -> int:
-    """Count ids, up to *most*."""
-    return int(tx.query(select(func.count()).select_from(ids.limit(most).subquery()))[0][0])
-
-
-def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
-    """Return a function that adds an index hint for SQLite, which has no statistics of the rows."""
-    return lambda statement: statement.with_hint(certificates, hint, "sqlite") if hint else statement
-
-
 class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
@@ -406,58 +178,8 @@ class CertificateStore(StoreSection):
 
     @read_transaction
     def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-        """List certificates; filters ``status``, ``method``, ``issuer``, ``infrastructure`` (``include`` or ``only``;
-        without it the CA's own are left out); ``revoked_at`` sorts only revoked ones.
-        """
-        checked(query, ("status", "method", "issuer", "infrastructure"))
-        conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
-        # Queries for the ids that each filter selects, by its own index.
-        narrowing: list[Select[Any]] = []
-
-        def filtered(condition: ColumnElement[bool]) -> None:
-            conditions.append(condition)
-            narrowing.append(select(_c.id).where(condition))
-
-        infrastructure = one_of(query, "infrastructure", list(InfrastructureFilter))
-        if infrastructure is None:
-            conditions.append(_c.id.not_in(_own_ids))
-        elif infrastructure == InfrastructureFilter.ONLY:
-            filtered(_c.infrastructure.is_not(None))
-        if query.owner_id is not None:
-            filtered(_c.owner_id == query.owner_id)
-        method = one_of(query, "method", list(Method))
-        if method is not None:
-            filtered(_c.method == method)
-        if "issuer" in query.filters:
-            filtered(issued_by(tx, _c.issuer_id, query.filters["issuer"]))
-        status_name = one_of(query, "status", list(CertificateStatus))
-        status = None if status_name is None else CertificateStatus(status_name)
-        if status is CertificateStatus.REVOKED:
-            filtered(_c.revoked_at.is_not(None))
-        elif status is not None:
-            end = int(now.timestamp())
-            in_time = _c.not_after < end if status is CertificateStatus.EXPIRED else _c.not_after >= end
-            filtered(and_(in_time, _c.revoked_at.is_(None)))
-        sort = query.sort.removeprefix("-")
-        if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
-            raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
-        terms = search_terms(query.q)
-        search = CertificateSearch(tx, terms, by_owner=query.owner_id is None) if terms else None
-        unindexed = unindexed_certificates(tx) if search is not None else 0
-
-        few = _few(tx, narrowing, None if search is None else search.candidates())
-        if few is not None:
-            # Literal values: binding thousands of parameters takes longer than the query.
-            known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
-            text_condition = [] if search is None else [search.condition]
-            return replace(page(tx, query, _LIST, [*conditions, *text_condition, known]), unindexed=unindexed)
-        if search is not None:
-            condition, ids = search.many()
-            conditions.append(condition)
-            if ids is not None:
-                conditions.append(_c.id.in_(ids))
-                return replace(page(tx, query, _LIST, conditions), unindexed=unindexed)
-        return replace(_scan(tx, query, status, conditions), unindexed=unindexed)
+        """List certificates; see :mod:`pikachu.storage.certificate_lists`."""
+        return list_certificates(tx, query, now)
 
     @read_transaction
     def expired_ids(self, tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:
@@ -468,7 +190,7 @@ class CertificateStore(StoreSection):
                 _c.not_after < int(now.timestamp()),
                 _c.id > min(after, 2**63 - 1),
                 _c.deleted_at.is_(None),
-                _c.id.not_in(_own_ids),
+                _c.id.not_in(OWN_IDS),
             )
             .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
             .order_by(_c.id)

@@ -8,13 +8,14 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
-from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.requests import NewCSR, StoredCSR
+from pikachu.core.model.requests import CSR_STATES, NewCSR, StoredCSR
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, owner_name, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
 from pikachu.storage.schema import csrs
 from pikachu.storage.transactions import (
     StoreSection,
@@ -105,17 +106,29 @@ class CSRStore(StoreSection):
 
     @read_transaction
     def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
-        """List stored CSRs; filter ``state``."""
-        checked(query, ("state",))
+        """List stored CSRs; filters ``state`` and ``certificate_id``."""
+        checked(query, ("state", "certificate_id"))
         columns = csrs.c
         conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(csrs.c.owner_id == query.owner_id)
-        if "state" in query.filters:
-            conditions.append(csrs.c.state == query.filters["state"])
+        state = one_of(query, "state", CSR_STATES)
+        if state is not None:
+            conditions.append(csrs.c.state == state)
+        if "certificate_id" in query.filters:
+            number = parse_number(query.filters["certificate_id"], MAX_ID)
+            if number is None:
+                raise MalformedRequest("certificate_id is the id of a certificate")
+            conditions.append(csrs.c.certificate_id == number)
         texts = (columns.name, columns.subject, columns.key_type, columns.state, columns.template)
         conditions += matching(tx, query, (columns.id, *texts, owner_name(columns.owner_id)), conditions)
-        sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
+        sorts = {
+            "id": csrs.c.id,
+            "created_at": csrs.c.id,
+            "name": csrs.c.name,
+            "key": csrs.c.key_type,
+            "status": csrs.c.state,
+        }
         return page(tx, query, ListSource(table_columns(csrs), sorts, _record), conditions)
 
     @write_transaction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +25,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SealFor
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.revocation import insert_credential, record_change
 from pikachu.storage.schema import certificates, issuers
@@ -55,6 +56,7 @@ _insert: Final = insert_into(
     "infrastructure",
     "sans",
     "search_text",
+    "fingerprint",
 )
 _issuer_id: Final = select(issuers.c.id).where(issuers.c.key_identifier == bindparam("b_key"))
 _issuer_row: Final = select(issuers.c.name, issuers.c.certificate).where(issuers.c.id == bindparam("b_id"))
@@ -142,6 +144,7 @@ def _insert_row(tx: Transaction, one: OwnCertificate, now: datetime) -> None:
         "infrastructure": one.role.value,
         "sans": json.dumps(sans),
         "search_text": text,
+        "fingerprint": hashlib.sha256(one.der).digest(),
     }
     tx.texts.append((tx.insert(_insert, values), text))
 

@@ -6,6 +6,7 @@ CSR and the TBSCertificate are deleted from its row when the certificate is stor
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime
 from typing import Any, Final
@@ -26,7 +27,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenge_passwords import (
     consume_challenge,
     release_challenge,
@@ -111,6 +112,7 @@ _insert_certificate: Final = insert_into(
     "infrastructure",
     "sans",
     "search_text",
+    "fingerprint",
 )
 _by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
 _by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
@@ -429,6 +431,7 @@ class IssuanceStore(StoreSection):
                     "infrastructure": None if infrastructure is None else infrastructure.value,
                     "sans": json.dumps(sans),
                     "search_text": text,
+                    "fingerprint": hashlib.sha256(certificate).digest(),
                 },
             )
         except tx.constraint_error as error:

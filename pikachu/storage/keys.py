@@ -109,7 +109,7 @@ class KeyStore(StoreSection):
         if family is not None:
             conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
         conditions += matching(tx, query, (_k.id, _k.name, _k.key_type, owner_name(_k.owner_id)), conditions)
-        sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name}
+        sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name, "type": _k.key_type}
         return page(tx, query, ListSource(table_columns(keys), sorts, _record), conditions)
 
     @read_transaction

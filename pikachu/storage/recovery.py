@@ -21,7 +21,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.recovery_interfaces import UNDECIDED, RecoveredRevocation, RecoveryDecision
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import issued_by
+from pikachu.storage.certificate_filters import issued_by
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.revocation import list_revocation, record_change, revocable, set_status

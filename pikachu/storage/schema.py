@@ -76,12 +76,14 @@ certificates: Final = Table(
     # The subject alternative names as a JSON list, and the folded text for search; NULL until the backfill.
     Column("sans", Text),
     Column("search_text", Text),
+    # SHA-256 of the DER; NULL until the backfill.
+    Column("fingerprint", LargeBinary),
     # Last, so that the other columns are read without its overflow pages.
     Column("der", LargeBinary, nullable=False),
 )
 Index("certificates_serial", certificates.c.serial, unique=True)
 Index("certificates_name", certificates.c.name_key, certificates.c.id)
-# Covers the conditions and sort fields of lists of expired and valid certificates.
+# Covers the conditions and sort fields of lists of certificates that are filtered by anything.
 Index(
     "certificates_end",
     certificates.c.not_after,
@@ -92,10 +94,43 @@ Index(
     certificates.c.method,
     certificates.c.owner_id,
     certificates.c.issuer_id,
+    certificates.c.policy,
+    certificates.c.key_type,
+    certificates.c.created_at,
 )
 Index("certificates_key", certificates.c.key_id)
 Index("certificates_method", certificates.c.method, certificates.c.id)
 Index("certificates_issuer", certificates.c.issuer_id, certificates.c.id)
+# Covers the conditions of lists by policy, method and key type, of which there are few combinations.
+Index(
+    "certificates_kind",
+    certificates.c.policy,
+    certificates.c.method,
+    certificates.c.key_type,
+    certificates.c.id,
+    certificates.c.not_after,
+    certificates.c.revoked_at,
+    certificates.c.deleted_at,
+    certificates.c.owner_id,
+    certificates.c.issuer_id,
+    certificates.c.created_at,
+    certificates.c.name_key,
+)
+# Covers the conditions of lists by the time of issuance.
+Index(
+    "certificates_issued",
+    certificates.c.created_at,
+    certificates.c.id,
+    certificates.c.not_after,
+    certificates.c.revoked_at,
+    certificates.c.deleted_at,
+    certificates.c.method,
+    certificates.c.owner_id,
+    certificates.c.issuer_id,
+    certificates.c.policy,
+    certificates.c.key_type,
+)
+Index("certificates_fingerprint", certificates.c.fingerprint)
 _owned: Final = text("owner_id IS NOT NULL")
 Index(
     "certificates_owner",
@@ -118,10 +153,26 @@ Index(
     certificates.c.owner_id,
     certificates.c.issuer_id,
     certificates.c.serial,
+    certificates.c.policy,
+    certificates.c.key_type,
+    certificates.c.created_at,
+    certificates.c.reason,
     sqlite_where=_revoked,
     postgresql_where=_revoked,
 )
 
+# Covers the counts of deleted certificates.
+_deleted: Final = text("deleted_at IS NOT NULL")
+Index(
+    "certificates_deleted",
+    certificates.c.owner_id,
+    certificates.c.key_type,
+    certificates.c.method,
+    certificates.c.created_at,
+    certificates.c.infrastructure,
+    sqlite_where=_deleted,
+    postgresql_where=_deleted,
+)
 _own: Final = text("infrastructure IS NOT NULL")
 Index(
     "certificates_infrastructure",
@@ -417,6 +468,7 @@ csrs: Final = Table(
     Column("certificate_id", _Id),
     sqlite_autoincrement=True,
 )
+Index("csrs_certificate", csrs.c.certificate_id)
 Index("csrs_owner", csrs.c.owner_id, csrs.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
 # Sign-in sessions, with a digest of the cookie's secret.

@@ -6,6 +6,7 @@ knows ASCII only, and PostgreSQL's depends on the collation of the database.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -45,6 +46,11 @@ _REPLACED: Final = {
 #: Marks the index entries of one and two characters; no folded text contains it.
 MARK: Final = "\x01"
 _TRIGRAM: Final = 3
+_NUMBER_LABEL: Final = re.compile(r"(?:sha-?256 |x509v3 )?(?:fingerprint|serial(?: ?number)?)(?: \(sha-?256\))? ?[:=]")
+_GROUPS: Final = re.compile("[ :.-]+")
+_DIGITS: Final = re.compile("[0-9a-f]+")
+# Groups of a number: a text of fewer may be words.
+_MIN_GROUPS: Final = 4
 
 
 def fold(text: str) -> str:
@@ -78,6 +84,26 @@ def search_terms(query: str | None) -> list[str]:
     """Return the folded words of a query; an object matches when its folded text contains all of them."""
     words = dict.fromkeys(fold(query or "").split())
     return [word for word in words if not any(word in other for other in words if other != word)]
+
+
+def number_terms(query: str | None) -> list[str]:
+    """Return the terms of a query that is a serial number or fingerprint as programs print it, else no terms.
+
+    Such as ``3A:4F:00:12``, ``3a 4f 00 12``, ``0x3A4F0012`` or ``SHA256 Fingerprint=3A:4F…``: at least four groups of
+    the same even length, or one of digits, which are joined.
+    """
+    text = fold(query or "").strip()
+    match = _NUMBER_LABEL.match(text)
+    if match is not None:
+        text = text[match.end() :].strip()
+    groups = _GROUPS.split(text.removeprefix("0x"))
+    if not all(_DIGITS.fullmatch(group) for group in groups):
+        return []
+    if len(groups) == 1:
+        return groups if match is not None or text.startswith("0x") else []
+    size = len(groups[1])
+    regular = all(len(group) == size for group in groups[1:-1]) and max(len(groups[0]), len(groups[-1])) <= size
+    return ["".join(groups)] if regular and size % 2 == 0 and len(groups) >= _MIN_GROUPS else []
 
 
 def object_text(values: Iterable[str | None]) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Callable
 from contextlib import closing
@@ -220,6 +221,8 @@ def test_backfill(former: tuple[str, list[int]]) -> None:
             db.get(indexing.step())
         page = db.get(db.store.certificates(ListQuery(q="bücher", limit=100), NOW))
         assert (len(page.items), page.unindexed) == (8, 0)
+        digest = hashlib.sha256(SANS).hexdigest()
+        assert len(db.get(db.store.certificates(ListQuery(q=digest), NOW)).items) == 8
         assert [one.id for one in db.get(db.store.certificates(ListQuery(q="ä3"), NOW)).items] == [ids[3]]
     # A start after the end has nothing to do.
     with opened(url, fsync=False) as db:

@@ -35,8 +35,20 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0014: no jobs, no names of challenge passwords.
+#: Statements that make a database of this version one of version 0016: fewer filters of certificates.
+AS_0016: Final = (
+    "DROP INDEX certificates_kind",
+    "DROP INDEX certificates_issued",
+    "DROP INDEX certificates_fingerprint",
+    "DROP INDEX certificates_deleted",
+    "DROP INDEX csrs_certificate",
+    "ALTER TABLE certificates DROP COLUMN fingerprint",
+    "DELETE FROM backfills",
+    "UPDATE pikachu_schema SET version_num = '0016'",
+)
+#: And one of version 0014: no jobs, no names of challenge passwords.
 AS_0014: Final = (
+    *AS_0016,
     *(f"DROP INDEX challenges_{name}" for name in ("label", "owner_label")),
     *(f"ALTER TABLE challenges DROP COLUMN {name}" for name in ("label", "subject", "sans", "subject_der", "san_der")),
     "ALTER TABLE requests DROP COLUMN added_names",

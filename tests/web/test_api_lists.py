@@ -68,7 +68,11 @@ def test_filters(ten: REST) -> None:
     assert count("status=revoked") == 3
     assert count("status=expired") == 2
     assert count("status=valid") == 5
-    assert (count("method=EST"), count("method=API"), count("issuer=ec"), count("issuer=none")) == (10, 0, 10, 0)
+    assert (count("method=EST"), count("method=API"), count("issuer=ec")) == (10, 0, 10)
+    assert (count("key=EC"), count("key=RSA"), count("policy=none")) == (10, 0, 0)
+    assert (count("status=on_hold"), count("expires=5000w"), count("issued=3d")) == (0, 8, 10)
+    ten.bad(403, "GET", "/certificates?owner=alice", who="alice")
+    assert len(ten.good("GET", "/certificates?owner=alice", who="root")["items"]) == 10
     assert (count("q=device7"), count("q=example.com"), count("q=DEVICE7"), count("q=nothing")) == (1, 10, 1, 0)
     assert count("q=example&status=revoked&limit=2") == 2
     assert count("status=&q=&method=") == 10
@@ -105,6 +109,12 @@ def test_sorts(ten: REST, sort: str) -> None:
         "sort=--id",
         "status=good",
         "method=est",
+        "issuer=none",
+        "owner=none",
+        "key=DSA",
+        "key_sha256=00",
+        "expires=30",
+        "expires_to=tomorrow",
         "colour=red",
         "limit=1&limit=2",
         "q=" + "x" * 201,
@@ -131,6 +141,9 @@ def test_events(ten: REST) -> None:
     assert {one["resource_type"] for one in of_users} == {"user"}
     assert {one["owner"] for one in ten.good("GET", "/events?limit=1000", who="bob")["items"]} == {"bob"}
     ten.bad(400, "GET", "/events?about_account=maybe", who="root")
+    ten.bad(400, "GET", "/events?type=bogus", who="root")
+    ten.bad(400, "GET", "/events?resource_type=bogus", who="root")
+    assert ten.good("GET", "/events?type=rotate", who="root")["items"] == []
 
 
 @pytest.mark.parametrize("path", ["/sessions", "/account-certificates"])

@@ -71,6 +71,58 @@ class TestList:
         assert "On hold" in text_of(alice.get("/certificates"))
         assert "Nothing matches" in alice.get("/certificates?method=SCEP")
 
+    def test_more_filters(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-1: on hold, expiry, issuance, policy, key and user, in the list and its CSV."""
+        held, soon, _ = (
+            issue(pages, f"device-{name}.example.com", days=days) for name, days in (("a", 30), ("b", 5), ("c", 30))
+        )
+        pages.stack.revoke(held, RevocationReason.CERTIFICATE_HOLD)
+        today = f"{held.record.created_at:%Y-%m-%d}"
+        for query, expected in {
+            "status=on_hold": "a",
+            "expires=7d": "b",
+            "expires=5w&status=valid": "cb",
+            f"expires_from={today}&expires_to={soon.record.not_after:%Y-%m-%d}": "b",
+            "issued=1h": "cba",
+            f"issued_to={today}&issued_from={today}": "cba",
+            "issued_to=2001-01-01": "",
+            "policy=nothing": "",
+            "key=EC": "cba",
+            "key=EC/prime256v1": "cba",
+            "key=RSA": "",
+        }.items():
+            page = alice.get(f"/certificates?{query}")
+            assert "".join(re.findall(r'href="/certificates/\d+">device-(.)', page)) == expected, query
+            csv = alice.get(f"/certificates?{query}&format=csv")
+            assert "".join(re.findall(r"\d,device-(.)", csv)) == expected, query
+        page = alice.get("/certificates?expires=12d&key=EC/prime256v1")
+        assert '<option value="12d" selected>' in page
+        assert '<details class="more" open>' in page
+        assert "owner" not in page
+        assert "device-a" in pages.visitor("root").get("/certificates?owner=alice")
+        assert "device-b" in alice.get(f"/certificates?key_sha256={soon.record.key_id.hex()}")
+
+    @pytest.mark.parametrize(
+        ("query", "reason"),
+        [
+            ("status=zzz", "Unknown status “zzz”. Use one of: valid, revoked, on_hold, expired."),
+            ("sort=bogus", "This list can't be sorted by “bogus”."),
+            ("colour=red", "This list has no filter “colour”."),
+            ("owner=root", "This list has no filter “owner”."),
+            ("expires=soon", "Unknown expires “soon”."),
+            ("expires_to=tomorrow", "enter a date such as 2026-12-31"),
+            ("key=DSA/1024", "key is one of RSA"),
+        ],
+    )
+    def test_unknown_filters(self, pages: Pages, alice: Visitor, query: str, reason: str) -> None:
+        """UI-2: what a list doesn't know never shows everything as if it were the answer."""
+        issue(pages)
+        page = alice.get(f"/certificates?{query}", status=400)
+        assert reason in text_of(page)
+        assert "device.example.com" not in page
+        assert 'href="/certificates">Clear' in page
+        assert alice.request("GET", f"/certificates?{query}&format=csv").status == 400
+
     def test_pages(self, pages: Pages, alice: Visitor) -> None:
         """UI-2: which page of how many, the way back to the first one, and the size of the whole list."""
         for number in range(21):
@@ -122,11 +174,39 @@ class TestView:
             "Certificate: Data: Version: 3 (0x2)",
         ):
             assert one in said
+        assert "No status address" in said
         pem = re.search(r"-----BEGIN CERTIFICATE-----[^<]*", page)
         assert pem
         assert x509.load_pem_x509_certificate(pem[0].encode()) == x509.load_der_x509_certificate(leaf.der)
         assert "User" not in said
         assert "User alice" in text_of(pages.visitor("root").get(f"/certificates/{leaf.record.id}"))
+
+    def test_cross_links(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
+        """CRT-2: a certificate leads to its key, CSR, policy, issuer, events and user, and these lead back."""
+        alice.post("/generate", {"name": "the key", "type": "EC", "choice-EC": "prime256v1"})
+        key = re.findall(r'href="/keys/(\d+)"', alice.get("/keys"))[0]
+        text = "[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = linked.example.com\n"
+        alice.post("/csrs/generate", {"key": key, "name": "the CSR", "text": text})
+        page = alice.get("/ra?csr=1")
+        csr = html.unescape(re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)[0])
+        assert alice.post("/ra/sign", {"csr": csr, "csr_id": "1"}, page="/ra").status == 303
+        address = re.findall(r'href="(/certificates/\d+)"', alice.get("/certificates"))[0]
+        page = alice.get(address)
+        said = text_of(page)
+        assert "Extended key usage TLS Web Server Authentication" in said
+        assert "Key usage Digital Signature" in said
+        related = page[page.index("<h2>Related</h2>") :]
+        links = dict(re.findall(r'<dt>([^<]+)</dt><dd><a href="([^"]+)">', related))
+        assert list(links) == ["CSR", "Policy", "Issuing CA", "Events", "Same key"]
+        links["Key"] = re.findall(r'href="(/keys/\d+)"', page)[0]
+        for label, link in links.items():
+            target = alice.get(html.unescape(link))
+            if label in ("Key", "CSR", "Policy", "Issuing CA"):
+                back = re.findall(r'href="(/certificates(?:/\d+|\?[^"]+))"', target)[0]
+                assert back == address or f'href="{address}"' in alice.get(html.unescape(back)), label
+        assert re.search(r"Showing \S+ of 1\b", text_of(alice.get(html.unescape(links["Events"]))))
+        user = re.findall(r'href="(/users/\d+)"', root.get(address))[0]
+        assert f'href="{address}"' in root.get(re.findall(r'href="(/certificates\?[^"]+)"', root.get(user))[0])
 
     @pytest.mark.parametrize(
         "name",

@@ -60,11 +60,14 @@ def test_filters(pages: Pages) -> None:
         ("resource_name=servers", 1),
         ("q=needle", 1),
         ("q=nothing+has+this", 0),
-        ("type=bogus", 4),
+        ("type=rotate", 0),
+        ("type=bogus", 0),
+        ("resource_type=bogus", 0),
     ):
-        page = root.get(f"/events?{query}")
+        page = root.get(f"/events?{query}", status=400 if "bogus" in query else 200)
         assert rows(page) == count, query
-        assert ('href="/events">Clear' in page) == (query != "type=bogus")
+        assert 'href="/events">Clear' in page
+        assert ("unknown" in page) == ("bogus" in query)
     assert '<option value="policy" selected>' in root.get("/events?resource_type=policy")
 
 

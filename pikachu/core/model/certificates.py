@@ -54,6 +54,15 @@ class CertificateStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class StatusFilter(StrEnum):
+    """Values of the list filter ``status``; those on hold are revoked, too."""
+
+    VALID = "valid"
+    REVOKED = "revoked"
+    ON_HOLD = "on_hold"
+    EXPIRED = "expired"
+
+
 class RevocationReason(IntEnum):
     """CRLReason (RFC 5280 section 5.3.1)."""
 

@@ -6,6 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
+from typing import Final
+
+#: Types of the resources that events are about.
+RESOURCE_TYPES: Final = (
+    *("certificate", "key", "CSR", "template", "policy", "challenge password", "configuration", "request", "token"),
+    *("audit log", "job", "user"),
+)
+#: Types of the events of objects, and of those of accounts.
+OBJECT_EVENT_TYPES: Final = (
+    *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
+    *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
+    *("complete", "cancel", "stop"),
+)
+ACCOUNT_EVENT_TYPES: Final = (
+    *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
+    *("force logout", "change password", "reset password", "role change", "bind certificate", "unbind certificate"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from pikachu.core.model.certificates import Method
+
+#: The states of a stored CSR.
+CSR_STATES: Final = ("pending", "signed", "rejected")
 
 
 class RequestState(StrEnum):

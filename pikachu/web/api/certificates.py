@@ -18,6 +18,7 @@ from pikachu.core.model.certificates import (
     InfrastructureFilter,
     Method,
     RevocationReason,
+    StatusFilter,
     format_serial,
     parse_serial,
 )
@@ -53,10 +54,11 @@ from pikachu.web.certificate_files import CERTIFICATE_FORMATS, certificate_file
 from pikachu.x509.pem import certificates_pem
 
 _CERTIFICATE_FILTERS: Final = {
-    "status": "status",
-    "method": "method",
-    "issuer": "issuer",
-    "infrastructure": "infrastructure",
+    name: name
+    for name in (
+        *("status", "method", "issuer", "infrastructure", "policy", "key", "key_sha256", "owner"),
+        *("expires", "expires_from", "expires_to", "issued", "issued_from", "issued_to"),
+    )
 }
 
 
@@ -224,18 +226,24 @@ class CertificatesAPI(Routes):
         listed=True,
         filters=_CERTIFICATE_FILTERS,
         choices={
-            "status": tuple(CertificateStatus),
+            "status": tuple(StatusFilter),
             "method": tuple(Method),
             "infrastructure": tuple(InfrastructureFilter),
         },
         owner="owner_id",
-        sorts=("id", "created_at", "serial", "common_name", "not_after", "revoked_at"),
+        sorts=("id", "created_at", "serial", "common_name", "method", "not_after", "revoked_at"),
     )
     async def list(self, call: Call) -> Answer:
         """List certificates.  ``q`` searches subject, subject alternative names, key, method, serial and owner; all
         its words must match, in any script and case.  Words with thousands of matches are searched as a prefix of names
         and in the newest certificates.  ``unindexed`` is there while certificates of an earlier version are still
         being indexed, and not found yet.  ``revoked_at`` sorts those of ``status=revoked``.
+        ``expires=30d`` lists those that expire within 30 days from now, ``issued=7d`` those of the last 7 days (``h``:
+        hours, ``d``: days, ``w``: weeks).  ``expires_from``, ``expires_to``, ``issued_from`` and ``issued_to`` are
+        dates (UTC, the last one included), or times such as ``2026-12-31T08:00:00Z`` (the last one excluded).
+        ``status=revoked`` includes those on hold; ``on_hold`` lists only them.  ``key`` is a family (``RSA``, ``EC``,
+        ``Ed25519``, ``PQC``) or a type such as ``EC/prime256v1``, ``key_sha256`` the SHA-256 of the public key,
+        ``policy`` a name, ``owner`` (for admins) a user's name.
         The CA's own certificates (root, issuing CAs, OCSP responders …) are left out; for admins,
         ``infrastructure=include`` lists them too, and ``infrastructure=only`` nothing else.
         """

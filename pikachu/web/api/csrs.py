@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pikachu.core.constraints import Length, OneOf, Variant, Variants
 from pikachu.core.model.people import Scope
-from pikachu.core.model.requests import StoredCSR
+from pikachu.core.model.requests import CSR_STATES, StoredCSR
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.inventory.keys import MAXIMUM_NAME
@@ -22,7 +22,7 @@ from pikachu.x509.pem import pem
 from pikachu.x509.request_text import RequestAttribute, RequestedExtension, view_request
 from pikachu.x509.text.csr import csr_text
 
-_STATUS: Final = OneOf(("pending", "signed", "rejected"))
+_STATUS: Final = OneOf(CSR_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class CSRsAPI(Routes):
         filters={"status": "state"},
         choices={"status": _STATUS.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "name"),
+        sorts=("id", "created_at", "name", "key", "status"),
     )
     async def list(self, call: Call) -> Answer:
         """List stored CSRs (CSR-2)."""

@@ -157,7 +157,7 @@ class KeysAPI(Routes):
         filters={"type": "type"},
         choices={"type": tuple(CHOICES)},
         owner="owner_id",
-        sorts=("id", "created_at", "name"),
+        sorts=("id", "created_at", "name", "type"),
     )
     async def list(self, call: Call) -> Answer:
         """List stored keys (KEY-2)."""

@@ -11,7 +11,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import Conflict, PikachuError
+from pikachu.core.errors import Conflict, MalformedRequest, PikachuError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.certificates import (
     CertificateRecord,
@@ -20,13 +20,16 @@ from pikachu.core.model.certificates import (
     InfrastructureFilter,
     Method,
     RevocationReason,
+    StatusFilter,
     format_serial,
 )
 from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.people import Principal
+from pikachu.core.model.time_ranges import parse_span
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import Keys
 from pikachu.web.certificate_files import certificate_file
+from pikachu.web.ui.certificate_links import CertificateLinks, usage_of
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.selection import BulkAction, Selection
@@ -72,6 +75,49 @@ INFRASTRUCTURE: Final = Filter(
     ((InfrastructureFilter.INCLUDE.value, "Included"), (InfrastructureFilter.ONLY.value, "Nothing else")),
     admins=True,
     unset="Left out",
+    more=True,
+)
+_STATUS_FILTER_LABELS: Final = {
+    StatusFilter.VALID: "Valid",
+    StatusFilter.REVOKED: "Revoked",
+    StatusFilter.ON_HOLD: "On hold",
+    StatusFilter.EXPIRED: "Expired",
+}
+STATUS_FILTER: Final = Filter(
+    "status", "Status", tuple((one.value, label) for one, label in _STATUS_FILTER_LABELS.items())
+)
+_KEY_TYPES: Final = ("RSA", "RSA/2048", "RSA/3072", "RSA/4096", "EC", "EC/prime256v1", "EC/secp384r1", "EC/secp521r1")
+_OTHER_KEY_TYPES: Final = ("Ed25519", "PQC", "PQC/mldsa44", "PQC/mldsa65", "PQC/mldsa87")
+KEY_FILTER: Final = Filter(
+    "key",
+    "Key type",
+    tuple((one, one) for one in (*_KEY_TYPES, *_OTHER_KEY_TYPES)),
+    more=True,
+    # The store checks what is none of the usual types.
+    others=lambda value: "/" in value,
+)
+
+
+def _spans(text: str, *days: int) -> tuple[tuple[str, str], ...]:
+    return tuple((f"{one}d", f"{text} {one} days") for one in days)
+
+
+def _is_span(text: str) -> bool:
+    try:
+        parse_span(text, "")
+    except MalformedRequest:
+        return False
+    return True
+
+
+#: Select certificates by the times of their expiry and issuance.
+TIME_FILTERS: Final = (
+    Filter("expires", "Expires", _spans("Within", 7, 30, 90), unset="Any time", others=_is_span),
+    Filter("expires_from", "Expires from", kind="date", more=True),
+    Filter("expires_to", "Expires until", kind="date", more=True),
+    Filter("issued", "Issued", _spans("In the last", 1, 7, 30), unset="Any time", more=True, others=_is_span),
+    Filter("issued_from", "Issued from", kind="date", more=True),
+    Filter("issued_to", "Issued until", kind="date", more=True),
 )
 INFRASTRUCTURE_LABELS: Final = {
     Infrastructure.ROOT: "Root CA",
@@ -190,12 +236,14 @@ class CertificatesPages(Pages):
         inventory: CertificateQueries,
         issuers: IssuingCAs,
         keys: Keys,
+        links: CertificateLinks,
         files_pool: IWorkerPool,
         authority: CertificateAuthority,
     ) -> None:
         self._inventory = inventory
         self._issuers = issuers
         self._keys = keys
+        self._links = links
         self._pool = files_pool
         self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
         issuing = sorted(issuers.current)
@@ -206,14 +254,14 @@ class CertificatesPages(Pages):
                 Column("name", "Common name", sort="common_name", text=lambda row: row.name),
                 Column("sans", "SANs", text=lambda row: ", ".join(row.record.sans), csv_only=True),
                 Column("subject", "Subject", text=lambda row: row.record.subject, csv_only=True),
-                Column("serial", "Serial", text=lambda row: row.serial),
+                Column("serial", "Serial", sort="serial", text=lambda row: row.serial),
                 Column("key", "Key", text=lambda row: row.record.key_type),
                 Column("date", "Issued (UTC)", sort="created_at", text=lambda row: utc_text(row.record.created_at)),
                 Column("end", "Expires (UTC)", sort="not_after", text=lambda row: utc_text(row.record.not_after)),
                 Column("status", "Status", text=lambda row: row.label),
                 Column("revoked", "Revoked (UTC)", text=lambda row: utc_text(row.record.revoked_at), csv_only=True),
                 Column("reason", "Reason", text=lambda row: row.reason, csv_only=True),
-                Column("method", "Method", text=lambda row: row.record.method.value),
+                Column("method", "Method", sort="method", text=lambda row: row.record.method.value),
                 Column("policy", "Policy", text=lambda row: row.record.policy, csv_only=True),
                 Column("issuer", "Issuing CA", text=lambda row: row.issuer, csv_only=True),
                 Column("fingerprint", "SHA-256 fingerprint", text=lambda row: row.fingerprint, csv_only=True),
@@ -221,9 +269,14 @@ class CertificatesPages(Pages):
                 Column("actions", "Actions"),
             ),
             (
-                Filter("status", "Status", tuple((one.value, one.value.capitalize()) for one in CertificateStatus)),
+                STATUS_FILTER,
+                *TIME_FILTERS,
                 Filter("method", "Method", tuple((one.value, one.value) for one in Method)),
-                Filter("issuer", "Issuing CA", tuple((name, name) for name in issuing)),
+                Filter("issuer", "Issuing CA", tuple((name, name) for name in issuing), more=True),
+                Filter("policy", "Policy", more=True),
+                KEY_FILTER,
+                Filter("key_sha256", "SHA-256 of the public key", more=True, hidden=True),
+                Filter("owner", "User", more=True, admins=True),
                 INFRASTRUCTURE,
             ),
             empty="No certificates yet.",
@@ -258,6 +311,7 @@ class CertificatesPages(Pages):
         record = row.record
         certificate = parse_certificate(record.der)
         text = await self._pool.run(certificate_text, record.der)
+        links = await self._links.of(visit.principal, record, row.issuer, row.owner)
         algorithm = algorithm_text(der.parse(certificate.signature_algorithm_der, der.SEQUENCE))
         return HtmlPage(
             "certificates/view.html",
@@ -267,6 +321,8 @@ class CertificatesPages(Pages):
                 "signature_algorithm": algorithm,
                 "text": text,
                 "key": await self._keys.of_public(visit.principal, record.key_id),
+                "usage": usage_of(certificate),
+                "links": links,
                 "pem": certificates_pem([record.der]),
             },
         )

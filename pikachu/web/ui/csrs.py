@@ -72,9 +72,9 @@ TABLE: Final[Table[StoredCSR]] = Table(
     (
         Column("id", "ID", sort="id", text=lambda row: str(row.csr.id)),
         Column("name", "Name", sort="name", text=lambda row: row.csr.name),
-        Column("key", "Key", text=lambda row: row.csr.key_type),
+        Column("key", "Key", sort="key", text=lambda row: row.csr.key_type),
         Column("profile", "Profile", text=lambda row: row.csr.template or ""),
-        Column("status", "Status", text=lambda row: row.csr.state),
+        Column("status", "Status", sort="status", text=lambda row: row.csr.state),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.csr.created_at)),
         Column("user", "User", text=lambda row: row.owner, admins=True),
         Column("actions", "Actions"),

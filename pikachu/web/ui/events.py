@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.core.model.events import EventRecord
+from pikachu.core.model.events import ACCOUNT_EVENT_TYPES, OBJECT_EVENT_TYPES, EventRecord
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.times import rfc3339
@@ -34,15 +34,6 @@ RESOURCES: Final = (
 _USER: Final = "user"
 _OBJECTS: Final = f"!{_USER}"
 _OTHER: Final = ",".join((_OBJECTS, *(name for name, _ in RESOURCES)))
-TYPES: Final = (
-    *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
-    *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
-    *("complete", "cancel", "stop"),
-)
-USER_TYPES: Final = (
-    *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
-    *("force logout", "change password", "reset password", "role change", "bind certificate", "unbind certificate"),
-)
 _EXCERPT: Final = 160
 #: Path of the list of each resource type, which is searched for the name.
 _LISTS: Final = {
@@ -75,6 +66,11 @@ def _choices(types: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((one, one) for one in types)
 
 
+def _any(_: str) -> bool:
+    """Return that a value is accepted: the store knows all types that were ever recorded."""
+    return True
+
+
 EVENTS: Final[Table[EventRecord]] = Table(
     "events",
     (
@@ -87,8 +83,8 @@ EVENTS: Final[Table[EventRecord]] = Table(
         Column("view", "Actions"),
     ),
     filters=(
-        Filter("resource_type", "Resource", (*RESOURCES, ("other", "Other"))),
-        Filter("type", "Type", _choices(TYPES)),
+        Filter("resource_type", "Resource", (*RESOURCES, ("other", "Other")), others=_any),
+        Filter("type", "Type", _choices(OBJECT_EVENT_TYPES), others=_any),
         Filter("resource_name", "Name (exactly)"),
     ),
     default_sort="-at",
@@ -108,7 +104,7 @@ def _user_events(name: str) -> Table[EventRecord]:
             Column("details", "Details", text=lambda record: details_text(record.event.details)),
             Column("view", "Actions"),
         ),
-        filters=(Filter("type", "Type", _choices(USER_TYPES)),),
+        filters=(Filter("type", "Type", _choices(ACCOUNT_EVENT_TYPES), others=_any),),
         default_sort="-at",
         empty="Nothing has happened yet. Log-ins, changes of accounts and the like are recorded here.",
     )

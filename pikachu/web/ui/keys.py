@@ -45,7 +45,7 @@ TABLE: Final[Table[StoredKey]] = Table(
     (
         Column("id", "ID", sort="id", text=lambda row: str(row.key.id)),
         Column("name", "Name", sort="name", text=lambda row: row.key.name),
-        Column("type", "Type", text=lambda row: row.family),
+        Column("type", "Type", sort="type", text=lambda row: row.family),
         Column("choice", "Size, curve or algorithm", text=lambda row: row.choice),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.key.created_at)),
         Column("user", "User", text=lambda row: row.owner, admins=True),

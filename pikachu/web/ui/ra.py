@@ -24,12 +24,12 @@ from pikachu.ra.enrollment import Pending
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.preview import Preview
 from pikachu.ra.registration_authority import RegistrationAuthority
-from pikachu.web.ui.certificates import CertificateRows, Row
+from pikachu.web.ui.certificates import STATUS_FILTER, CertificateRows, Row
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
-from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Table
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import pem
 
@@ -49,7 +49,8 @@ ISSUED: Final[Table[Row]] = Table(
         Column("status", "Status", text=lambda row: row.status.value),
         Column("owner", "User", text=lambda row: row.owner, admins=True),
     ),
-    filters=(Filter("status", "Status", (("valid", "Valid"), ("revoked", "Revoked"), ("expired", "Expired"))),),
+    filters=(STATUS_FILTER,),
+    parameters=("csr",),
     empty="Nothing was signed on this page yet.",
     search="Filter what was issued here",
 )
@@ -194,8 +195,7 @@ class RAPages(Pages):
         self, visit: PageRequest, draft: Draft, *, preview: Preview | None = None, error: PikachuError | None = None
     ) -> PageReply:
         actor = visit.principal
-        query = ISSUED.query(visit)
-        issued = await self._fetch(visit)(query)
+        table = await ISSUED.view(visit, self._fetch(visit), self._prepare(visit))
         stored = await self._stored(actor, draft.csr_id)
         names = await self._inventory.owner_names(actor, [] if stored is None else [stored.owner_id])
         foreign = stored is not None and stored.owner_id != actor.owner_id
@@ -210,9 +210,10 @@ class RAPages(Pages):
             "default_policy": self._policies.default(actor),
             "waiting": await self._inventory.waiting(actor),
             "placeholder": _PLACEHOLDER,
-            "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
+            "table": table,
         }
-        return HtmlPage.form("ra/sign.html", context, error)
+        found = HtmlPage.form("ra/sign.html", context, error)
+        return replace(found, status=table.status) if error is None else found
 
     async def _rejection(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         stored = await self._requests.get(visit.principal, visit.id)

@@ -39,6 +39,8 @@ DEFAULT_SIZE: Final = 25
 COUNTED: Final = 10_000
 #: Owner of an object without an account.
 NOBODY: Final = "N/A"
+# Parameters of every list.
+_PARAMETERS: Final = frozenset({"q", "sort", "limit", "cursor", "at", "format"})
 # Rows of a CSV that are read at a time, and the memory that they are counted with until they are sent.
 _CSV_ROWS: Final = 250
 _CSV_BYTES: Final = 128 * 1024
@@ -71,6 +73,9 @@ class Filter:
     :param choices: (value, label) of each; the empty value is added.  None: free text.
     :param admins: whether only administrators have it.
     :param unset: the label of the empty value.
+    :param kind: type of the input of a free text.
+    :param more: it stands in the part of the form that is folded up; ``hidden``: there only with a value.
+    :param others: returns whether a value is accepted that is none of the choices.
     """
 
     name: str
@@ -78,6 +83,26 @@ class Filter:
     choices: tuple[tuple[str, str], ...] = ()
     admins: bool = False
     unset: str = "All"
+    kind: str = "text"
+    more: bool = False
+    hidden: bool = False
+    others: Callable[[str], bool] | None = None
+
+    def accepts(self, value: str) -> bool:
+        """Return whether the filter can have *value*; the store checks free text."""
+        if not self.choices or value in {choice for choice, _ in self.choices}:
+            return True
+        return self.others is not None and self.others(value)
+
+    def options(self, chosen: str) -> Sequence[tuple[str, str]]:
+        """Return the choices, with the *chosen* value."""
+        if not chosen or chosen in {choice for choice, _ in self.choices}:
+            return self.choices
+        return (*self.choices, (chosen, chosen))
+
+    def input_kind(self, chosen: str) -> str:
+        """Return the type of the input, in which a time would be lost where only dates are accepted."""
+        return "text" if self.kind == "date" and len(chosen) > len("2026-12-31") else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class ListView:
-    """One page of a list, for ``macros.html``."""
+    """One page of a list, for ``macros.html``.
+
+    :param problem: why the query can't be answered; empty: it was.
+    """
 
     table: Table[Any]
     path: str
@@ -114,6 +142,7 @@ class ListView:
     filters: Sequence[Filter]
     unindexed: int
     actions: Sequence[BulkAction] = ()
+    problem: str = ""
 
     def pick(self, item: object) -> tuple[int, str]:
         """Return the id and the name of a row that can be selected."""
@@ -135,6 +164,21 @@ class ListView:
         """Return the number of rows that match if all can be selected together, beyond those of the page; else 0."""
         total = self.total or 0
         return total if len(self.items) < total <= COUNTED else 0
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status of its page."""
+        return HTTPStatus.BAD_REQUEST if self.problem else HTTPStatus.OK
+
+    @property
+    def more_filters(self) -> Sequence[Filter]:
+        """Return the filters of the part of the form that is folded up."""
+        return [one for one in self.filters if one.more and (not one.hidden or self.chosen.get(one.name))]
+
+    @property
+    def more_chosen(self) -> bool:
+        """Return whether one of them has a value."""
+        return any(self.chosen.get(one.name) for one in self.more_filters)
 
     @property
     def label(self) -> str:
@@ -172,6 +216,7 @@ class Table(Generic[T]):
     :param empty: text of an empty list; *empty_link* (address, label) leads on.
     :param search: placeholder of the search field.
     :param selection: the actions on selected rows; ``None``: rows can't be selected.
+    :param parameters: names of other parameters of its page.
     """
 
     name: str
@@ -184,9 +229,10 @@ class Table(Generic[T]):
     searchable: bool = True
     sizes: tuple[int, ...] = field(default=SIZES)
     selection: Selection | None = None
+    parameters: tuple[str, ...] = ()
 
     def query(self, visit: PageRequest) -> ListQuery:
-        """Return the query of the URL; invalid parameters are ignored."""
+        """Return the query of the URL, without invalid parameters; see :meth:`problem`."""
         parameters = visit.query
         sorts = {column.sort for column in self._columns(visit) if column.sort}
         sort = parameters.get("sort", "")
@@ -194,8 +240,7 @@ class Table(Generic[T]):
         filters = {
             one.name: parameters[one.name][:200]
             for one in self._filters(visit)
-            if parameters.get(one.name)
-            and (not one.choices or parameters[one.name] in {value for value, _ in one.choices})
+            if parameters.get(one.name) and one.accepts(parameters[one.name])
         }
         return ListQuery(
             limit=limit if limit is not None and limit in self.sizes else DEFAULT_SIZE,
@@ -205,6 +250,26 @@ class Table(Generic[T]):
             filters=filters,
             count=True,
         )
+
+    def problem(self, visit: PageRequest) -> str:
+        """Return why the parameters of the URL select nothing, or an empty string.
+
+        A list that ignored an unknown filter would show everything as if it were the answer.
+        """
+        filters = {one.name: one for one in self._filters(visit)}
+        sorts = [column.sort for column in self._columns(visit) if column.sort]
+        for name, value in visit.query.items():
+            if name in filters:
+                if value and not filters[name].accepts(value):
+                    known = ", ".join(choice for choice, _ in filters[name].choices)
+                    return f"Unknown {filters[name].label.lower()} “{value[:80]}”. Use one of: {known}."
+            elif name == "sort":
+                if value.removeprefix("-") not in sorts:
+                    return f"This list can't be sorted by “{value[:80]}”. Use one of: {', '.join(sorts)}."
+            elif name not in _PARAMETERS and name not in self.parameters:
+                known = ", ".join(["q", *filters] if self.searchable else filters)
+                return f"This list has no filter “{name[:80]}”. Use one of: {known}."
+        return ""
 
     async def reply(
         self,
@@ -219,22 +284,43 @@ class Table(Generic[T]):
 
         :param prepare: converts the items to rows, for example with owners' names.
         """
-        query = self.query(visit)
         if visit.query.get("format") == "csv":
-            return CSVResource(self, visit, replace(query, cursor=None, limit=_CSV_ROWS, count=False), fetch, prepare)
-        try:
-            page = await fetch(query)
-        except MalformedRequest:
-            if query.cursor is None:
-                raise
-            # The cursor belongs to another order or was modified: return the first page.
-            query = replace(query, cursor=None)
-            page = await fetch(query)
-        items = page.items if prepare is None else await prepare(page.items)
-        return HtmlPage(template, {"table": self.show(visit, query, page, items), **context})
+            return await self._csv(visit, fetch, prepare)
+        view = await self.view(visit, fetch, prepare)
+        return HtmlPage(template, {"table": view, **context}, view.status)
 
-    def show(self, visit: PageRequest, query: ListQuery, page: ListPage[Any], items: Sequence[Any]) -> ListView:
-        """Return the view of one page of the list."""
+    async def view(
+        self,
+        visit: PageRequest,
+        fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
+        prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None = None,
+    ) -> ListView:
+        """Return the view of the page that the URL selects; without rows if its parameters select nothing."""
+        query, problem = self.query(visit), self.problem(visit)
+        page: ListPage[Any] = ListPage((), None)
+        if not problem:
+            query, page, problem = await _fetch_page(query, fetch)
+        items = page.items if prepare is None else await prepare(page.items)
+        return self._view(visit, query, page, items, problem)
+
+    async def _csv(
+        self,
+        visit: PageRequest,
+        fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
+        prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None,
+    ) -> CSVResource:
+        problem = self.problem(visit)
+        if problem:
+            raise MalformedRequest(problem)
+        query = replace(self.query(visit), cursor=None, limit=_CSV_ROWS, count=False)
+        if query.filters:
+            # A value that the store refuses is answered before the file begins.
+            await fetch(replace(query, limit=1))
+        return CSVResource(self, visit, query, fetch, prepare)
+
+    def _view(
+        self, visit: PageRequest, query: ListQuery, page: ListPage[Any], items: Sequence[Any], problem: str
+    ) -> ListView:
         path = visit.request.path.decode("ascii", "replace")
         state: dict[str, str] = dict(query.filters)
         if query.q:
@@ -267,6 +353,7 @@ class Table(Generic[T]):
             filters=self._filters(visit),
             unindexed=page.unindexed,
             actions=self._actions(visit),
+            problem=problem,
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:
@@ -293,6 +380,20 @@ class Table(Generic[T]):
     def csv_columns(self, visit: PageRequest) -> list[Column]:
         """Return the columns of the CSV."""
         return [column for column in self._columns(visit) if column.text is not None]
+
+
+async def _fetch_page(
+    query: ListQuery, fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]]
+) -> tuple[ListQuery, ListPage[Any], str]:
+    """Return the page, or the first one where the cursor is not one of this list, or why there is none."""
+    try:
+        return query, await fetch(query), ""
+    except MalformedRequest as error:
+        problem = error.public
+    if query.cursor is None:
+        return query, ListPage((), None), problem
+    # The cursor belongs to another order or was modified.
+    return await _fetch_page(replace(query, cursor=None), fetch)
 
 
 @implementer(IPushProducer)
