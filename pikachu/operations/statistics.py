@@ -177,16 +177,21 @@ class Statistics:
         return scope
 
     def _shown(self, scope: _Scope) -> Overview:
+        # Issuance is counted once, with the certificates that have been deleted since.
+        keys, methods = Counter(scope.keys), Counter(scope.days)
+        for one in () if scope.counts is None else scope.counts.deleted:
+            keys[one.key_type] -= one.count
+            methods[one.day, one.method] -= one.count
         today = int(self._clock.seconds()) // _DAY
         days: dict[int, dict[str, int]] = {day: {} for day in range(today - DAYS_BACK + 1, today + 1)}
-        for (day, method), count in sorted(scope.days.items()):
-            if day in days:
+        for (day, method), count in sorted(methods.items()):
+            if day in days and count > 0:
                 days[day][method] = count
         return Overview(
             scope.owner_id is None,
             scope.counts,
             tuple(Day(_EPOCH + timedelta(days=day), methods) for day, methods in days.items()),
-            dict(scope.keys.most_common()),
+            {key: count for key, count in keys.most_common() if count > 0},
             scope.complete,
             scope.looked_at,
         )

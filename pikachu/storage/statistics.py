@@ -87,6 +87,15 @@ _event_owners: Final = (
 )
 
 
+_deleted_day: Final = (_c.created_at // _day_length).label("day")
+_deleted: Final = (
+    select(_c.key_type, _c.method, _deleted_day, func.count())
+    .where(text("deleted_at IS NOT NULL"), _c.infrastructure.is_(None))
+    .group_by(_c.key_type, _c.method, _deleted_day)
+)
+_my_deleted: Final = _deleted.where(_mine)
+
+
 def _is_few(tx: Transaction, owner_id: int) -> bool:
     limit = tx.settings.few_owned
     return _one(tx, _are_few, {"b_owner": owner_id, "b_limit": limit + 1}) <= limit
@@ -138,6 +147,7 @@ class StatisticsStore(StoreSection):
             if owner_id is None:
                 for status, count in tx.rows(_own_by_status, {"b_now": at, "b_end": end}):
                     counts[int(status)] -= count
+        deleted = tx.rows(_deleted, {}) if owner_id is None else tx.rows(_my_deleted, {"b_owner": owner_id})
         ending = tuple(counts.get(day, 0) for day in range(DAYS_AHEAD))
         return Counts(
             now,
@@ -147,6 +157,7 @@ class StatisticsStore(StoreSection):
             ending,
             _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
             _one(tx, _pending_accounts, {}) if owner_id is None else None,
+            tuple(Issued(row[0], row[1], int(row[2]), row[3]) for row in deleted),
         )
 
     @read_transaction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from typing import Any
@@ -94,7 +95,33 @@ def test_charts_can_be_read(pages: Pages) -> None:
     for name in ("ending", "issued", "keys"):
         assert f'aria-labelledby="{name}-title {name}-desc"' in page
         assert f'<title id="{name}-title">' in page
-    assert '<th scope="row">EC/prime256v1</th><td>1</td>' in page
+    assert '<th scope="row">EC/prime256v1</th><td><a href="/certificates?key=EC%2Fprime256v1">1</a></td>' in page
+
+
+def test_numbers_lead_to_what_they_count(pages: Pages) -> None:
+    """UI-3: each tile and each bar is a link to a list of exactly as many objects."""
+    for index, days in enumerate((3, 5, 20, 45, 80, 85, 200)):
+        issue(pages, "alice", f"device-{index}.example.com", days=days)
+    pages.stack.revoke(issue(pages, "alice", "held.example.com"), RevocationReason.CERTIFICATE_HOLD)
+    pages.stack.revoke(issue(pages, "bob", "revoked.example.com"), RevocationReason.SUPERSEDED)
+    issue(pages, "bob", "bob.example.com", days=3)
+    pages.clock.advance(2 * 86400)
+    root = pages.visitor("root")
+    gone = issue(pages, "alice", "deleted.example.com")
+    root.post(f"/certificates/{gone.record.id}/delete", {"confirm": "delete", "revoke": "superseded"})
+    pages.clock.advance(86400 + 3600)
+    for visitor in (pages.visitor("root"), pages.visitor("alice")):
+        page = visitor.get("/")
+        tiles = re.findall(r'<a class="tile[^"]*" href="([^"]+)"><strong>([\d,]+)</strong>', page)
+        within = re.findall(r'<a href="(/certificates[^"]+)">(\d+)</a>', page)
+        assert len(tiles) >= 5
+        assert len(within) > 8
+        for link, number in [*tiles, *within]:
+            shown = text_of(visitor.get(html.unescape(link)))
+            found = re.search(r"Showing \S+ of (\d+)", shown)
+            assert (found[1] if found else "0") == number, link
+        # The bars have the same links as their numbers.
+        assert {link for link, _ in within} >= set(re.findall(r'<a href="([^"]+)" tabindex="-1"><rect', page))
 
 
 def test_a_listener_is_told(pages: Pages) -> None:

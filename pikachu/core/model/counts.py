@@ -11,11 +11,25 @@ DAYS_AHEAD: Final = 91
 
 
 @dataclass(frozen=True, slots=True)
+class Issued:
+    """The number of certificates of one key type and method issued on one day.
+
+    :param day: whole days since 1970, UTC.
+    """
+
+    key_type: str
+    method: str
+    day: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """The counts at one time, for one owner or all.
 
     :param ending: the number of valid certificates that expire on each of the next ``DAYS_AHEAD`` days, in spans of 24
         hours from *at*.
+    :param deleted: the numbers of deleted certificates, which no list shows.
     :param waiting: the number of pending approvals.
     :param pending_accounts: the number of accounts awaiting approval; ``None`` for the counts of one owner.
     """
@@ -27,24 +41,12 @@ class Counts:
     ending: tuple[int, ...]
     waiting: int
     pending_accounts: int | None
+    deleted: tuple[Issued, ...] = ()
 
     @property
     def total(self) -> int:
         """The number of certificates in lists, which exclude deleted ones."""
         return self.valid + self.revoked + self.expired
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """The number of certificates of one key type and method issued on one day.
-
-    :param day: whole days since 1970, UTC.
-    """
-
-    key_type: str
-    method: str
-    day: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

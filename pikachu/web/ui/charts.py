@@ -7,7 +7,7 @@ numbers serves screen readers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,11 +28,17 @@ class Series:
     """Values of one colour.
 
     :param colour: 1 to ``COLOURS``.
+    :param links: for each value the address of what it counts.
     """
 
     name: str
     values: Sequence[int]
     colour: int = 1
+    links: Sequence[str] = ()
+
+    def link(self, index: int) -> str:
+        """Return the address of what a value counts, or an empty string."""
+        return self.links[index] if self.links and self.values[index] else ""
 
     @property
     def total(self) -> int:
@@ -47,12 +53,14 @@ class Chart:
     :param svg: the drawing.
     :param columns: headings of the table.
     :param rows: its rows; the first cell is the row's heading.
+    :param links: for each cell the address of what it counts, or an empty string.
     """
 
     svg: Markup
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     series: Sequence[Series]
+    links: Sequence[Sequence[str]]
 
 
 def short(number: int) -> str:
@@ -97,21 +105,32 @@ def bars(
             if value:
                 y = _TOP + height - height * (base + value) / top
                 tooltip = f"{label}: {value:,}" + (f" {one.name}" if len(series) > 1 else "")
-                shapes.append(_bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tooltip))
+                bar = _bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tooltip)
+                shapes.append(_linked(bar, one.link(index)))
                 base += value
         if index % every == 0:
             shapes.append(_text(*_place(index, len(labels), x, step), label))
     description = f"{sum(totals):,} in all" + (f", at most {max(totals):,} in one bar" if totals else "")
     columns = [heading, *(one.name for one in series)]
     rows = [[label, *(f"{one.values[index]:,}" for one in series)] for index, label in enumerate(labels)]
-    return Chart(_svg(name, title, description, _HEIGHT, shapes), columns, rows, series)
+    links = [["", *(one.link(index) for one in series)] for index in range(len(labels))]
+    return Chart(_svg(name, title, description, _HEIGHT, shapes), columns, rows, series, links)
 
 
-def ranks(name: str, title: str, values: Iterable[tuple[str, int]], *, heading: str, counted: str) -> Chart:
+def ranks(
+    name: str,
+    title: str,
+    values: Iterable[tuple[str, int]],
+    *,
+    heading: str,
+    counted: str,
+    link: Callable[[str], str] = lambda _: "",
+) -> Chart:
     """Draw horizontal bars with their names above them, in the order of *values*.
 
     :param heading: heading of the names.
     :param counted: heading of the numbers.
+    :param link: returns the address of what the number of a name counts, or an empty string.
     """
     ranking = list(values)
     total = sum(value for _, value in ranking)
@@ -122,16 +141,18 @@ def ranks(name: str, title: str, values: Iterable[tuple[str, int]], *, heading: 
         share = f"{value:,} ({100 * value / max(1, total):.0f} %)"
         shapes.append(_text(0, y + 11, "start", label[:40]))
         shapes.append(_text(_WIDTH, y + 11, "end", share))
-        shapes.append(_bar(0, y + 16, max(2.0, _WIDTH * value / greatest), 8, 1 + index % COLOURS, f"{label}: {share}"))
+        bar = _bar(0, y + 16, max(2.0, _WIDTH * value / greatest), 8, 1 + index % COLOURS, f"{label}: {share}")
+        shapes.append(_linked(bar, link(label)))
     description = f"{total:,} in all"
     rows = [[label, f"{value:,}"] for label, value in ranking]
     height = max(1, len(ranking)) * _ROW
-    return Chart(_svg(name, title, description, height, shapes), [heading, counted], rows, ())
+    links = [["", link(label)] for label, _ in ranking]
+    return Chart(_svg(name, title, description, height, shapes), [heading, counted], rows, (), links)
 
 
 def _svg(name: str, title: str, description: str, height: int, shapes: Sequence[Markup]) -> Markup:
     return Markup(
-        '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc">'
+        '<svg class="chart" viewBox="0 0 {width} {height}" role="group" aria-labelledby="{name}-title {name}-desc">'
         '<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{parts}</svg>'
     ).format(
         width=_WIDTH, height=height, name=name, title=title, description=description, parts=Markup("").join(shapes)
@@ -147,6 +168,11 @@ def _bar(x: float, y: float, width: float, height: float, colour: int, tooltip: 
     return Markup(
         '<rect class="fill-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
     ).format(colour, x, y, width, height, tooltip)
+
+
+def _linked(bar: Markup, link: str) -> Markup:
+    """Return the bar in a link for pointers; the table of numbers has the same one for keyboards and readers."""
+    return Markup('<a href="{}" tabindex="-1">{}</a>').format(link, bar) if link else bar
 
 
 def _place(index: int, count: int, x: float, step: float) -> tuple[float, float, str]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Final
+from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -142,14 +144,20 @@ def _charts(overview: Overview) -> dict[str, Chart]:
     days = overview.days
     methods = [method for method in Method if any(method in day.methods for day in days)]
     issued = [
-        Series(method.value, [day.methods.get(method, 0) for day in days], _COLOURS[method.value]) for method in methods
+        Series(
+            method.value,
+            [day.methods.get(method, 0) for day in days],
+            _COLOURS[method.value],
+            [_list(issued_from=f"{day.date}", issued_to=f"{day.date}", method=method.value) for day in days],
+        )
+        for method in methods
     ]
     return {
         "ending": bars(
             "ending",
-            "Valid certificates that end in each of the next 13 weeks",
+            "Valid certificates that expire in each of the next 13 weeks",
             [f"+{week}w" if week else "now" for week in range(len(weeks))],
-            [Series("Certificates", weeks, 5)],
+            [Series("Certificates", weeks, 5, _week_links(overview, len(weeks)))],
             heading="Week",
             every=2,
         ),
@@ -162,9 +170,26 @@ def _charts(overview: Overview) -> dict[str, Chart]:
             every=7,
         ),
         "key_types": ranks(
-            "keys", "Certificates issued by key", overview.keys.items(), heading="Key", counted="Certificates"
+            "keys",
+            "Certificates issued by key",
+            overview.keys.items(),
+            heading="Key",
+            counted="Certificates",
+            link=lambda key: _list(key=key),
         ),
     }
+
+
+def _week_links(overview: Overview, weeks: int) -> list[str]:
+    """Return the list of each week, which begins at the time of the count."""
+    if overview.counts is None:
+        return []
+    times = [rfc3339(overview.counts.at + timedelta(weeks=week)) for week in range(weeks + 1)]
+    return [_list(status="valid", expires_from=first, expires_to=last) for first, last in pairwise(times)]
+
+
+def _list(**filters: str) -> str:
+    return f"/certificates?{urlencode(filters)}"
 
 
 class _LiveStream(Resource):
