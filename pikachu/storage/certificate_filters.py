@@ -78,7 +78,7 @@ Kind: TypeAlias = tuple[str, str, str]
 
 @dataclass(slots=True)
 class CertificateFilters:
-    """What the filters of a query select.
+    """The selection by the filters of a query.
 
     :ivar conditions: the conditions on a row, with that of deleted certificates.
     :ivar narrowing: for each filter the query for the ids that it selects.

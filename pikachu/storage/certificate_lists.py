@@ -41,8 +41,6 @@ _SORTS: Final = {
     # Not NULL for revoked certificates only.
     "revoked_at": _c.revoked_at,
 }
-#: The names of the sort fields.
-SORTS: Final = tuple(_SORTS)
 # The index of each sort order; SQLite stores rows in the order of their ids.
 _SORT_INDEXES: Final = {
     "id": "NOT INDEXED",

@@ -23,6 +23,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
@@ -33,6 +34,11 @@ metadata: Final = MetaData()
 _Id: Final = BigInteger().with_variant(Integer, "sqlite")
 _Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
 _Flag: Final = SmallInteger
+
+
+def _index(name: str, table: Table, *columns: str, where: TextClause | None = None) -> None:
+    """Add an index of the columns with these names, for the rows that *where* selects."""
+    Index(name, *(table.c[column] for column in columns), sqlite_where=where, postgresql_where=where)
 
 
 def _id() -> Column[int]:
@@ -83,52 +89,30 @@ certificates: Final = Table(
 )
 Index("certificates_serial", certificates.c.serial, unique=True)
 Index("certificates_name", certificates.c.name_key, certificates.c.id)
+# Groups of the columns that lists have conditions on.
+_STATUS: Final = ("revoked_at", "deleted_at")
+_OWNERS: Final = ("owner_id", "issuer_id")
+_KINDS: Final = ("policy", "method", "key_type")
 # Covers the conditions and sort fields of lists of certificates that are filtered by anything.
-Index(
+_index(
     "certificates_end",
-    certificates.c.not_after,
-    certificates.c.id,
-    certificates.c.revoked_at,
-    certificates.c.deleted_at,
-    certificates.c.name_key,
-    certificates.c.method,
-    certificates.c.owner_id,
-    certificates.c.issuer_id,
-    certificates.c.policy,
-    certificates.c.key_type,
-    certificates.c.created_at,
+    certificates,
+    *("not_after", "id", *_STATUS, "name_key", "method", *_OWNERS, "policy", "key_type", "created_at"),
 )
 Index("certificates_key", certificates.c.key_id)
 Index("certificates_method", certificates.c.method, certificates.c.id)
 Index("certificates_issuer", certificates.c.issuer_id, certificates.c.id)
 # Covers the conditions of lists by policy, method and key type, of which there are few combinations.
-Index(
+_index(
     "certificates_kind",
-    certificates.c.policy,
-    certificates.c.method,
-    certificates.c.key_type,
-    certificates.c.id,
-    certificates.c.not_after,
-    certificates.c.revoked_at,
-    certificates.c.deleted_at,
-    certificates.c.owner_id,
-    certificates.c.issuer_id,
-    certificates.c.created_at,
-    certificates.c.name_key,
+    certificates,
+    *(*_KINDS, "id", "not_after", *_STATUS, *_OWNERS, "created_at", "name_key"),
 )
 # Covers the conditions of lists by the time of issuance.
-Index(
+_index(
     "certificates_issued",
-    certificates.c.created_at,
-    certificates.c.id,
-    certificates.c.not_after,
-    certificates.c.revoked_at,
-    certificates.c.deleted_at,
-    certificates.c.method,
-    certificates.c.owner_id,
-    certificates.c.issuer_id,
-    certificates.c.policy,
-    certificates.c.key_type,
+    certificates,
+    *("created_at", "id", "not_after", *_STATUS, "method", *_OWNERS, "policy", "key_type"),
 )
 Index("certificates_fingerprint", certificates.c.fingerprint)
 _owned: Final = text("owner_id IS NOT NULL")
@@ -142,36 +126,20 @@ Index(
 _revoked: Final = text("revoked_at IS NOT NULL")
 Index("certificates_revoked", certificates.c.id, sqlite_where=_revoked, postgresql_where=_revoked)
 # Covers the conditions and sort fields of lists of revoked certificates; others have no entry.
-Index(
+_index(
     "certificates_revocation",
-    certificates.c.revoked_at,
-    certificates.c.id,
-    certificates.c.deleted_at,
-    certificates.c.not_after,
-    certificates.c.name_key,
-    certificates.c.method,
-    certificates.c.owner_id,
-    certificates.c.issuer_id,
-    certificates.c.serial,
-    certificates.c.policy,
-    certificates.c.key_type,
-    certificates.c.created_at,
-    certificates.c.reason,
-    sqlite_where=_revoked,
-    postgresql_where=_revoked,
+    certificates,
+    *("revoked_at", "id", "deleted_at", "not_after", "name_key", "method", *_OWNERS, "serial"),
+    *("policy", "key_type", "created_at", "reason"),
+    where=_revoked,
 )
 
 # Covers the counts of deleted certificates.
-_deleted: Final = text("deleted_at IS NOT NULL")
-Index(
+_index(
     "certificates_deleted",
-    certificates.c.owner_id,
-    certificates.c.key_type,
-    certificates.c.method,
-    certificates.c.created_at,
-    certificates.c.infrastructure,
-    sqlite_where=_deleted,
-    postgresql_where=_deleted,
+    certificates,
+    *("owner_id", "key_type", "method", "created_at", "infrastructure"),
+    where=text("deleted_at IS NOT NULL"),
 )
 _own: Final = text("infrastructure IS NOT NULL")
 Index(

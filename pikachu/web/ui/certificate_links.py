@@ -1,4 +1,4 @@
-"""What a certificate's page says about its use, and the links to the objects that it belongs to."""
+"""The usage of a certificate on its page, and links to the objects that it belongs to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a certificate may be used for, and where its status is published.
+    """The permitted usage of a certificate, and the addresses of its status.
 
     :ivar addresses: of its CRL, and of the OCSP responder.
     """
