@@ -186,7 +186,7 @@ class TestView:
         alice.post("/generate", {"name": "the key", "type": "EC", "choice-EC": "prime256v1"})
         key = re.findall(r'href="/keys/(\d+)"', alice.get("/keys"))[0]
         text = "[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = linked.example.com\n"
-        alice.post("/csrs/generate", {"key": key, "name": "the CSR", "text": text})
+        alice.post("/csrs/generate", {"key": key, "name": "the CSR", "mode": "text", "text": text})
         page = alice.get("/ra?csr=1")
         csr = html.unescape(re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)[0])
         assert alice.post("/ra/sign", {"csr": csr, "csr_id": "1"}, page="/ra").status == 303
