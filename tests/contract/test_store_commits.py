@@ -93,6 +93,31 @@ def test_writes_that_meet_are_committed_together(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_commit_begins_while_the_results_of_the_one_before_are_used(tmp_path: Path) -> None:
+    """Half of what follows a batch, such as certificates after their intents, does not wait for the other half."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    migrate(url)
+    pool = CountedPool()
+    store = Store(url, ImmediatePool(), pool)
+    store.unlock(SEALER, NOW)
+    results: list[object] = []
+    started: list[int] = []
+
+    def follow(_: None, index: int) -> None:
+        store.add_event(event("create", f"second {index}"), NOW).addBoth(results.append)
+        started.append(len(pool.sizes))
+
+    store.add_event(event(), NOW)
+    for index in range(40):
+        store.add_event(event("create", f"first {index}"), NOW).addCallback(follow, index)
+    while pool.waiting:
+        pool.go()
+    assert pool.sizes == [1, 40, 20, 20]
+    assert started == [2] * 20 + [3] * 20
+    assert results == [None] * 40
+    store.close()
+
+
 def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
     """A write that fails after it wrote something takes nobody with it, and leaves nothing."""
     with opened(database_url) as db:
