@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -66,6 +72,7 @@ class Channel(OpenChannel):
     _share: Share | None = None
     _peer_name: str | None = None
     _peer_named = False
+    _host: IAddress | None = None
 
     @property
     def answering(self) -> bool:
@@ -95,6 +102,12 @@ class Channel(OpenChannel):
         """Exempt this connection from the cap: its client has authenticated."""
         if self._share is not None:
             self._share.close()
+
+    def getHost(self) -> IAddress:
+        """Return the local address; the system is asked once a connection, where twisted.web asks for each request."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def hold(self) -> None:
         """Read and process nothing until :meth:`release`."""

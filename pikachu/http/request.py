@@ -98,6 +98,7 @@ class BoundedRequest(server.Request):
     _admission: Deferred[bool] | None = None
     _received: tuple[bytes, bytes, bytes] | None = None
     _refused = False
+    _address: str | None = None
     began = 0.0
 
     @property
@@ -107,9 +108,14 @@ class BoundedRequest(server.Request):
 
     @property
     def address(self) -> str:
-        """The client's IP address: the peer's, or the one that a trusted proxy forwards."""
-        forwarded = self.requestHeaders.getRawHeaders(b"X-Forwarded-For") or ()
-        return self.channel.site.proxies.trusted.client_address(self.client, forwarded)
+        """The client's IP address: the peer's, or the one that a trusted proxy forwards.
+
+        Ask for it when the header is complete.
+        """
+        if self._address is None:
+            forwarded = self.requestHeaders.getRawHeaders(b"X-Forwarded-For") or ()
+            self._address = self.channel.site.proxies.trusted.client_address(self.client, forwarded)
+        return self._address
 
     def gotLength(self, length: int | None) -> None:
         """Refuse an oversized body when the header is complete, before any of it is read."""

@@ -148,12 +148,13 @@ class ESTRegistration:
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
         request = await self._authenticate(enrollment)
+        digest = request.digest
         # Only a copy with a challenge password needs the lookup: the first one consumed it.
         return await self._service.enroll_once(
-            request.digest, lambda: self._authorize(request), look_up=request.has_challenge
+            digest, lambda: self._authorize(request, digest), look_up=request.has_challenge
         )
 
-    async def _authorize(self, request: _AuthenticatedRequest) -> AuthorizedRequest:
+    async def _authorize(self, request: _AuthenticatedRequest, digest: bytes) -> AuthorizedRequest:
         principal = await self._with_challenge(request)
         verified = request.received.verify()
         policy = await self._policies.choose(Method.EST, request.received.label, principal)
@@ -162,20 +163,21 @@ class ESTRegistration:
             await self._service.prepare(policy, Method.EST)
             copies_names = self._service.copies_names(policy, Method.EST)
             check_renewal(principal, verified, policy, copies_names=copies_names)
-        return AuthorizedRequest(verified, principal, policy, await self._repetition(request, verified, policy))
+        if policy.approval is Approval.MANUAL:
+            repetition = await self._repetition(request, digest, verified)
+        else:
+            repetition = Repetition(digest, EST_REPEAT_SECONDS)
+        return AuthorizedRequest(verified, principal, policy, repetition)
 
-    async def _repetition(
-        self, request: _AuthenticatedRequest, verified: VerifiedRequest, policy: Policy
-    ) -> Repetition:
-        if policy.approval is not Approval.MANUAL:
-            return Repetition(request.digest, EST_REPEAT_SECONDS)
+    async def _repetition(self, request: _AuthenticatedRequest, digest: bytes, verified: VerifiedRequest) -> Repetition:
+        """Return how copies and polls of a request are recognized that waits for approval."""
         if request.has_challenge:
-            return Repetition(request.digest, EST_APPROVAL_REPEAT_SECONDS)
+            return Repetition(digest, EST_APPROVAL_REPEAT_SECONDS)
         # A channel-bound CSR is signed again for each connection; only its key and names stay the same.
         names = request.csr.extension(SUBJECT_ALTERNATIVE_NAME)
         content = verified.key.spki + request.csr.subject_der + (b"" if names is None else names.value)
-        digest = await self._service.usable_digest(request.digest_of(content))
-        return Repetition(digest, EST_APPROVAL_REPEAT_SECONDS)
+        usable = await self._service.usable_digest(request.digest_of(content))
+        return Repetition(usable, EST_APPROVAL_REPEAT_SECONDS)
 
     # --- authenticating -----------------------------------------------------------------
 

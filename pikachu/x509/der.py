@@ -232,7 +232,12 @@ class Element:
 
     def sub(self, tag: int | None = None) -> list[Element]:
         """Return the child elements; each must have *tag*, if it is not ``None``."""
-        elements = list(self.children())
+        elements = []
+        buffer, offset, end = self.buffer, self.start, self.end
+        while offset < end:
+            child = element_at(buffer, offset, end)
+            elements.append(child)
+            offset = child.end
         if tag is not None:
             for child in elements:
                 child.expect(tag)
