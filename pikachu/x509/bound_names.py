@@ -9,7 +9,7 @@ from pikachu.core.errors import MalformedRequest, NotAuthorized
 from pikachu.core.model.people import BoundNames
 from pikachu.x509 import der
 from pikachu.x509.csr import CertificationRequest
-from pikachu.x509.names import name_from_text, names_equal, parse_name
+from pikachu.x509.names import name_from_text, parse_name, same_text
 from pikachu.x509.san import encode_san, parse_general_name
 from pikachu.x509.san_input import parse_names, with_prefix
 
@@ -40,13 +40,14 @@ def read_bound_names(subject: str | None, sans: Sequence[str]) -> BoundNames | N
 def names_to_add(csr: CertificationRequest, bound: BoundNames) -> bytes:
     """Require that a CSR asks for bound names only, and return those that it lacks.
 
-    Its subject must be equal, and each of its subject alternative names, of whatever kind, must be one of the bound.
+    Its subject must be the same but for the case of letters and spaces, and each of its subject alternative names, of
+    whatever kind, must be one of the bound.
 
     :returns: DER GeneralNames; empty when it lacks none.
     :raises NotAuthorized: when it asks for another name.
     :raises MalformedRequest, BadCSR: when its subjectAltName can't be read.
     """
-    if not names_equal(bound.subject_der, csr.subject_der):
+    if not same_text(bound.subject_der, csr.subject_der):
         raise NotAuthorized(
             "The challenge password is bound to another subject. Request that subject, or create another challenge "
             "password.",

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 from pikachu.core.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
@@ -337,26 +337,52 @@ def names_equal(first: bytes, second: bytes) -> bool:
     return first == second or comparable(first) == comparable(second)
 
 
+def same_text(first: bytes, second: bytes) -> bool:
+    """Return whether two DER Names have the same text, apart from the case of letters, spaces and the string type.
+
+    :func:`names_equal` also matches characters that RFC 4518 maps to each other, such as ``ß`` and ``ss``: two names
+    for whoever compares strings or resolves them as host names (RFC 5891).
+
+    :raises MalformedRequest: one of them is not a Name.
+    :raises BadCSR: one of them is too long.
+    """
+    return first == second or _prepared(first, _lower) == _prepared(second, _lower)
+
+
+_Comparable: TypeAlias = tuple[tuple[tuple[str, str | bytes], ...], ...]
+
+
 # A received name is compared with the names of several CAs, which do not change.
 @functools.lru_cache(maxsize=64)
-def comparable(name_der: bytes) -> tuple[tuple[tuple[str, str | bytes], ...], ...]:
+def comparable(name_der: bytes) -> _Comparable:
     """Return a value that is equal for DER Names that :func:`names_equal` matches.
 
     :raises MalformedRequest: *name_der* is not a Name.
     :raises BadCSR: *name_der* is too long.
     """
+    return _prepared(name_der, _folded)
+
+
+def _prepared(name_der: bytes, prepare: Callable[[str], str]) -> _Comparable:
+    """Return the types and prepared values of a name; a value that is no string in its encoding."""
     name = name_from(der.parse(name_der, der.SEQUENCE), _unchecked_attribute)
-    return tuple(tuple(sorted(((a.oid, _folded(a)) for a in rdn), key=repr)) for rdn in name.rdns)
+    return tuple(
+        tuple(sorted(((a.oid, a.value_der if a.value is None else prepare(a.value)) for a in rdn), key=repr))
+        for rdn in name.rdns
+    )
 
 
-def _folded(attribute: NameAttribute) -> str | bytes:
-    """Prepare a value for caseIgnoreMatch (RFC 4518); return the encoding when it is not a string."""
-    if attribute.value is None:
-        return attribute.value_der
-    text = attribute.value
+def _folded(text: str) -> str:
+    """Prepare a value for caseIgnoreMatch (RFC 4518)."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _stream_safe(text))
     return " ".join(text.casefold().split())
+
+
+def _lower(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _stream_safe(text))
+    return " ".join(part for part in text.lower().split(" ") if part)
 
 
 def _stream_safe(text: str) -> str:
