@@ -18,6 +18,7 @@ from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.device_enrollment import DeviceEnrollmentPages
 from pikachu.web.ui.events import EventsPages
+from pikachu.web.ui.expiry import ExpiryPages
 from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.issuance_choices import IssuanceChoices
@@ -96,6 +97,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             recovery=app.recovery,
             clock=app.clock,
         ),
+        ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs),
         EventsPages(inventory=app.inventory, verification=app.verification),
         HelpPages(guide=app.guide),

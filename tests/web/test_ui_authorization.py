@@ -154,6 +154,7 @@ TABLE: dict[str, Expected] = {
     "GET /ra/approvals/<id>/approve": ADMINS,
     "GET /ra/approvals/<id>/reject": ADMINS,
     "GET /live/panels": USERS,
+    "GET /expiry": USERS,
     "GET /events": USERS,
     "GET /events/<id>": OWN,
     "GET /events/verification": ADMINS,

@@ -120,6 +120,13 @@ def test_numbers_lead_to_what_they_count(pages: Pages) -> None:
             shown = text_of(visitor.get(html.unescape(link)))
             found = re.search(r"Showing \S+ of (\d+)", shown)
             assert (found[1] if found else "0") == number, link
+        calendar = visitor.get("/expiry")
+        by_day = re.findall(r'<td class="level-[1-3]">.*?<a href="([^"]+)"[^>]*>(\d+)<', calendar)
+        by_week = re.findall(r'<a href="([^"]+)"><strong>(\d+)</strong>', calendar)
+        assert 0 < len(by_week) <= len(by_day)
+        assert sum(int(number) for _, number in by_day) == sum(int(number) for _, number in by_week)
+        for link, number in [*by_day, *by_week]:
+            assert re.search(rf"Showing \S+ of {number}\b", text_of(visitor.get(html.unescape(link)))), link
         # The bars have the same links as their numbers.
         assert {link for link, _ in within} >= set(re.findall(r'<a href="([^"]+)" tabindex="-1"><rect', page))
 

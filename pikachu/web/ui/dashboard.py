@@ -41,6 +41,7 @@ from pikachu.operations.readiness import Readiness
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
+from pikachu.web.ui.expiry import expiring_list
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 
@@ -184,8 +185,8 @@ def _week_links(overview: Overview, weeks: int) -> list[str]:
     """Return the list of each week, which begins at the time of the count."""
     if overview.counts is None:
         return []
-    times = [rfc3339(overview.counts.at + timedelta(weeks=week)) for week in range(weeks + 1)]
-    return [_list(status="valid", expires_from=first, expires_to=last) for first, last in pairwise(times)]
+    times = [overview.counts.at + timedelta(weeks=week) for week in range(weeks + 1)]
+    return [expiring_list(first, last) for first, last in pairwise(times)]
 
 
 def _list(**filters: str) -> str:

@@ -29,6 +29,7 @@ _GROUPS: Final = (
     (
         "Watch",
         (
+            ("/expiry", "Expiry", False),
             ("/events", "Events", False),
             ("/jobs", "Jobs", False),
             ("/inspect", "Inspect", False),
