@@ -365,6 +365,7 @@ class Authenticator:
                 address=address,
                 challenge_label=challenge.label,
                 added_names=added_names,
+                challenge_policy=challenge.policy,
             )
         known = None if challenge is None else f"challenge password {challenge.id}"
         self._limits.check_secret(address, known)

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
+from pikachu.core.challenge_interfaces import IBatchStore, IChallengeStore
 from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.job_interfaces import IJobStore
@@ -42,7 +43,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.counts import Batch, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.people import Account, ChallengePassword, NewAccount, NewChallengePassword, NewToken, Token
+from pikachu.core.model.people import Account, NewAccount, NewToken, Token
 from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.node_interfaces import INodeStore
@@ -341,7 +342,7 @@ class IPolicyStore(Protocol):
 
 
 class IAccountStore(Protocol):
-    """Accounts, tokens, challenge passwords and stored CSRs."""
+    """Accounts, tokens and stored CSRs."""
 
     def account(self, account_id: int) -> Deferred[Account]: ...
     def accounts_of(self, account_ids: Sequence[int]) -> Deferred[dict[int, Account]]: ...
@@ -360,19 +361,6 @@ class IAccountStore(Protocol):
     def touch_token(self, token_id: int, now: datetime) -> Deferred[None]: ...
     def tokens(self, query: ListQuery) -> Deferred[Page[Token]]: ...
     def delete_token(self, token_id: int, decide: Callable[[Token], Event], now: datetime) -> Deferred[None]: ...
-
-    def add_challenge(
-        self, challenge: NewChallengePassword, event: Event, now: datetime
-    ) -> Deferred[ChallengePassword]: ...
-    def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]: ...
-    def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]: ...
-    def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
-        """List challenge passwords; filters ``label`` and ``status``: available, consumed, expired."""
-
-    def delete_challenge(
-        self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
-    ) -> Deferred[None]: ...
-    def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]: ...
 
     def add_csr(self, csr: NewCSR, event: Event, now: datetime) -> Deferred[StoredCSR]: ...
     def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
@@ -567,6 +555,8 @@ class IStore(
     INodeStore,
     IPolicyStore,
     IAccountStore,
+    IChallengeStore,
+    IBatchStore,
     IOwnerStore,
     ITemplateStore,
     ISessionStore,

@@ -241,6 +241,7 @@ class ESTRegistration:
             challenge_id=challenged.challenge_id,
             challenge_label=challenged.challenge_label,
             added_names=challenged.added_names,
+            challenge_policy=challenged.challenge_policy,
             owner_id=challenged.owner_id,
             authenticated_id=principal.owner_id,
         )

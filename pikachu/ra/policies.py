@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import BadTemplate, ConfigError, NotFound, Overloaded, PolicyViolation
+from pikachu.core.errors import BadTemplate, ConfigError, NotAuthorized, NotFound, Overloaded, PolicyViolation
 from pikachu.core.interfaces import IClock, IPolicyStore, IWorkerPool
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Principal
@@ -195,15 +195,19 @@ class PolicyResolver:
         """Return the policy that applies to an enrollment (POL-3).
 
         :param label: the label in the EST or SCEP path.
-        :param named: the name of a policy, chosen by an API, CLI or page user.
+        :param named: the name of a policy, chosen by an API, CLI or page user; without, that of the challenge password.
         :raises NotFound: when there is no such label or policy that this principal may use.
+        :raises NotAuthorized: when the challenge password is for another policy than that of the label.
         """
         if label is not None:
             labelled = await self.for_label(protocol, label)
             # Not even an administrator enrolls through somebody else's label.
             if not labelled.system and (labelled.owner_id is None or labelled.owner_id != principal.owner_id):
                 raise _no_label(protocol)
+            if principal.challenge_policy not in (None, labelled.name):
+                raise NotAuthorized("The challenge password is for another policy. Use the address without a label.")
             return labelled
+        named = named or principal.challenge_policy
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
                 return self.default

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
@@ -125,6 +126,7 @@ class Application:
     accounts: Accounts
     tokens: Tokens
     challenge_passwords: ChallengePasswords
+    batches: EnrollmentBatches
     holdings: Holdings
     sessions: Sessions
     enrollment: EnrollmentService

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
+from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
@@ -470,6 +471,7 @@ def _assemble(
         accounts=accounts,
         tokens=Tokens(store=store, clock=clock),
         challenge_passwords=challenge_passwords,
+        batches=EnrollmentBatches(store=store, sealer=sealer, clock=clock, policies=policies, pool=pools.inspection),
         holdings=holdings,
         sessions=Sessions(
             store=store,

@@ -10,6 +10,7 @@ from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.apis import APIsPages
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
+from pikachu.web.ui.batches import BatchesPages
 from pikachu.web.ui.certificate_links import CertificateLinks
 from pikachu.web.ui.certificates import CertificatesPages
 from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
@@ -132,6 +133,15 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             authority=app.authority,
             inventory=app.inventory,
             config=app.config,
+        ),
+        BatchesPages(
+            batches=app.batches,
+            policy_administration=app.policy_administration,
+            authority=app.authority,
+            issuers=app.issuers,
+            inventory=app.inventory,
+            locations=locations,
+            files_pool=app.pools.files,
         ),
         InspectionPages(inspection=app.inspection),
         APIsPages(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pikachu.server.application import Application
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
+from pikachu.web.api.batches import BatchesAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
@@ -47,6 +48,7 @@ def api_routes(app: Application) -> list[Route]:
         ChallengePasswordsAPI(
             challenge_passwords=app.challenge_passwords, authority=app.authority, inventory=inventory
         ),
+        BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
         TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),

@@ -53,6 +53,8 @@ HEARTBEAT_SECONDS = 15
 INDEXING_SECONDS = 0.1
 # How often jobs are looked for that another node has created, or that were interrupted.
 JOBS_SECONDS = 5
+# How often batches are looked for whose challenge passwords another process has not created.
+BATCHES_SECONDS = 10
 # How often a recheck of the directory's accounts is tried again that failed.
 RECHECK_RETRY_SECONDS = 60
 
@@ -97,6 +99,7 @@ class PikachuService(Service):
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
             _Loop("looking for jobs", self._run_jobs, JOBS_SECONDS, reactor),
+            _Loop("filling batches", self._fill_batches, BATCHES_SECONDS, reactor),
             _Loop("rechecking the directory's accounts", self._recheck, RECHECK_RETRY_SECONDS, reactor),
         ]
         if self.app.vault is not None:
@@ -356,6 +359,14 @@ class PikachuService(Service):
         """Add the next certificates of an earlier version to the search index."""
         if not self.app.search_indexing.is_complete:
             await self.app.search_indexing.step()
+
+    async def _fill_batches(self) -> None:
+        """Create the challenge passwords that an earlier process has left to create; failures are tried again."""
+        try:
+            await self.app.batches.fill()
+        except PikachuError as error:
+            if self.running:
+                log.warn("Challenge passwords of batches are created later: {error}", error=error.public)
 
     async def _run_jobs(self) -> None:
         """Wake the runner of jobs, which holds up nothing here."""

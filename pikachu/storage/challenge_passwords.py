@@ -15,8 +15,10 @@ from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import BoundNames, ChallengePassword, NewChallengePassword
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
+from pikachu.storage.batch_schema import batches
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.schema import challenges
@@ -51,6 +53,8 @@ _insert: Final = insert_into(
     "sans",
     "subject_der",
     "san_der",
+    "policy",
+    "batch_id",
 )
 _SEARCHED: Final = (_ch.id, _ch.label, _ch.subject, _ch.sans)
 _set_sealed: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
@@ -82,6 +86,11 @@ _consume: Final = (
     .where(_ch.id == bindparam("b_id"))
     .values(consumed_at=bindparam("at"), consumed_serial=bindparam("of"))
 )
+_count_enrolled: Final = (
+    update(batches)
+    .where(batches.c.id == select(_ch.batch_id).where(_ch.id == bindparam("b_id")).scalar_subquery())
+    .values(enrolled=batches.c.enrolled + 1)
+)
 _release: Final = (
     update(challenges)
     .where(_ch.reserved_by == bindparam("request"), _ch.id == bindparam("b_id"), _ch.consumed_at.is_(None))
@@ -91,7 +100,7 @@ _release: Final = (
 
 def _record(row: Row) -> ChallengePassword:
     identity, prefix, sealed, owner_id, created_at, expires_at, reserved_by, consumed_at, serial, *bound = row
-    label, subject, sans, subject_der, san_der = bound
+    label, subject, sans, subject_der, san_der, policy, batch_id = bound
     names = None
     if subject_der is not None:
         names = BoundNames(subject, tuple(sans.splitlines()), bytes(subject_der), bytes(san_der))
@@ -107,6 +116,8 @@ def _record(row: Row) -> ChallengePassword:
         None if serial is None else int(serial, 16),
         label,
         names,
+        policy,
+        batch_id,
     )
 
 
@@ -132,6 +143,7 @@ def reserve_challenge(tx: Transaction, challenge_id: int, request_id: int, at: i
 def consume_challenge(tx: Transaction, challenge_id: int, serial: str, at: int) -> None:
     """Mark a reserved challenge password as consumed by the certificate with this serial number."""
     tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
+    tx.write(_count_enrolled, {"b_id": challenge_id})
 
 
 def release_challenge(tx: Transaction, challenge_id: int | None, request_id: int) -> None:
@@ -140,8 +152,31 @@ def release_challenge(tx: Transaction, challenge_id: int | None, request_id: int
         tx.write(_release, {"b_id": challenge_id, "request": request_id})
 
 
+def insert_challenge(tx: Transaction, challenge: NewChallengePassword, now: datetime) -> int:
+    """Insert a challenge password; return its id."""
+    names = challenge.names
+    values = {
+        "lookup": challenge.lookup,
+        "prefix": challenge.prefix,
+        "sealed": b"",
+        "owner_id": challenge.owner_id,
+        "created_at": int(now.timestamp()),
+        "expires_at": int(challenge.expires_at.timestamp()),
+        "label": challenge.label,
+        "subject": None if names is None else names.subject,
+        "sans": None if names is None else "\n".join(names.sans),
+        "subject_der": None if names is None else names.subject_der,
+        "san_der": None if names is None else names.san_der,
+        "policy": challenge.policy,
+        "batch_id": challenge.batch_id,
+    }
+    identity = tx.insert(_insert, values)
+    tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
+    return identity
+
+
 class ChallengePasswordStore(StoreSection):
-    """See :class:`pikachu.core.interfaces.IAccountStore`."""
+    """See :class:`pikachu.core.challenge_interfaces.IChallengeStore`."""
 
     @write_transaction
     def add_challenge(
@@ -150,22 +185,7 @@ class ChallengePasswordStore(StoreSection):
         """Create a challenge password; InactiveOwner, QuotaExceeded."""
         self._require_quota(tx, "challenge_passwords", challenge.owner_id)
         require_active_owner(tx, challenge.owner_id)
-        names = challenge.names
-        values = {
-            "lookup": challenge.lookup,
-            "prefix": challenge.prefix,
-            "sealed": b"",
-            "owner_id": challenge.owner_id,
-            "created_at": int(now.timestamp()),
-            "expires_at": int(challenge.expires_at.timestamp()),
-            "label": challenge.label,
-            "subject": None if names is None else names.subject,
-            "sans": None if names is None else "\n".join(names.sans),
-            "subject_der": None if names is None else names.subject_der,
-            "san_der": None if names is None else names.san_der,
-        }
-        identity = tx.insert(_insert, values)
-        tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
+        identity = insert_challenge(tx, challenge, now)
         write_event(tx, event, now)
         return _find(tx, identity)
 
@@ -182,12 +202,15 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-        """List challenge passwords; filters ``status`` (reserved ones count as consumed) and ``label``.
+        """List challenge passwords; filters ``status`` (reserved ones count as consumed), ``label``, ``batch`` (an id).
 
         *q* is a prefix of the digits, or words of label and names.
         """
-        checked(query, ("status", "label"))
+        checked(query, ("status", "label", "batch"))
         conditions: list[ColumnElement[bool]] = []
+        batch = query.filters.get("batch")
+        if batch is not None:
+            conditions.append(_ch.batch_id == parse_number(batch, MAX_ID))
         label = query.filters.get("label")
         if label is not None:
             conditions.append(_ch.label == label)

@@ -43,8 +43,8 @@ _counts: Final = MappingProxyType(
 _role: Final = select(accounts.c.role).where(accounts.c.id == bindparam("b_id"))
 
 
-def require_quota(tx: Transaction, quotas: Quotas, kind: str, owner_id: int | None) -> None:
-    """Require that an account may own one more object.
+def require_quota(tx: Transaction, quotas: Quotas, kind: str, owner_id: int | None, more: int = 1) -> None:
+    """Require that an account may own *more* objects.
 
     Objects without an owner and those of administrators are not counted.
 
@@ -58,8 +58,9 @@ def require_quota(tx: Transaction, quotas: Quotas, kind: str, owner_id: int | No
     if role is not None and role[0] == Role.ADMIN:
         return
     count = tx.row(_counts[kind], {"b_owner": row_id(owner_id)}) or (0,)
-    if count[0] >= limit:
-        raise QuotaExceeded(
-            f"This account has reached its limit of {limit:,} {_NAMES[kind]}. Delete some that are not needed any "
-            f"more, or ask an administrator to raise [LIMITS] {kind}."
-        )
+    if count[0] + more > limit:
+        advice = f"Delete some that are not needed any more, or ask an administrator to raise [LIMITS] {kind}."
+        if more > 1:
+            present = f"{count[0]:,} of at most {limit:,} {_NAMES[kind]}"
+            raise QuotaExceeded(f"This account has {present}, and this needs {more:,} more. {advice}")
+        raise QuotaExceeded(f"This account has reached its limit of {limit:,} {_NAMES[kind]}. {advice}")

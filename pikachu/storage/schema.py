@@ -407,6 +407,9 @@ challenges: Final = Table(
     Column("sans", Text),
     Column("subject_der", LargeBinary),
     Column("san_der", LargeBinary),
+    # The name of the only policy that it enrolls under; NULL for any.
+    Column("policy", Text),
+    Column("batch_id", _Id),
     sqlite_autoincrement=True,
 )
 _unused: Final = text("consumed_at IS NULL")

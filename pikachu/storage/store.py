@@ -30,6 +30,7 @@ from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
 from pikachu.storage.engines import EngineStore
+from pikachu.storage.enrollment_batches import BatchStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.jobs import JobStore
@@ -80,6 +81,7 @@ class Store(
     AccountStore,
     OwnerStore,
     ChallengePasswordStore,
+    BatchStore,
     CSRStore,
     TemplateStore,
     SessionStore,
@@ -279,8 +281,8 @@ class Store(
 
         return timed
 
-    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
-        require_quota(tx, self._quotas, kind, owner_id)
+    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None, more: int = 1) -> None:
+        require_quota(tx, self._quotas, kind, owner_id, more)
 
 
 def open_store(

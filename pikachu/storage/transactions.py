@@ -35,8 +35,8 @@ class StoreSection:
         """Run *work* in a write transaction, possibly repeatedly; *name* is for the log."""
         raise NotImplementedError
 
-    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
-        """Require that an account may own one more object; see :func:`pikachu.storage.quotas.require_quota`."""
+    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None, more: int = 1) -> None:
+        """Require that an account may own *more* objects; see :func:`pikachu.storage.quotas.require_quota`."""
         raise NotImplementedError
 
 

@@ -35,8 +35,16 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0016: fewer filters of certificates.
+#: Statements that make a database of this version one of version 0017: no batches.
+AS_0017: Final = (
+    "DROP INDEX challenges_batch",
+    "DROP TABLE batches",
+    *(f"ALTER TABLE challenges DROP COLUMN {name}" for name in ("policy", "batch_id")),
+    "UPDATE pikachu_schema SET version_num = '0017'",
+)
+#: And one of version 0016: fewer filters of certificates.
 AS_0016: Final = (
+    *AS_0017,
     "DROP INDEX certificates_kind",
     "DROP INDEX certificates_issued",
     "DROP INDEX certificates_fingerprint",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pikachu.accounts.batches import BatchOrder
 from pikachu.accounts.challenge_passwords import ANY_PURPOSE, Purpose
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource, JobSelection
@@ -61,6 +62,8 @@ def fill(app: Application) -> Demo:
     for purpose in (ANY_PURPOSE, ANY_PURPOSE, bound):
         challenge, _ = result_of(app.challenge_passwords.create(user, purpose=purpose))
         demo.ids["challenge-passwords"] = challenge.id
+    names = "pump-001,pump-001.example.com\npump-002,pump-002.example.com,192.0.2.2"
+    demo.ids["batches"] = result_of(app.batches.create(user, BatchOrder("Hamburg", "System", names))).id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
     demo.ids["csrs"] = result_of(app.requests.store(user, "sensor 77", csr)).id
     for name, kind in (("gateway", "rsa2048"), ("sensor 78", "prime256v1"), ("sensor 79", "mldsa65")):

@@ -107,6 +107,12 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/challenge-passwords/<id>/password": own(Scope.ENROLL),
     "DELETE /api/v1/challenge-passwords/<id>": own(Scope.ENROLL, 204),
     "POST /api/v1/challenge-passwords/expired-deletion": each(Scope.ENROLL),
+    "POST /api/v1/batches": each(Scope.ENROLL, 201),
+    "GET /api/v1/batches": each(Scope.READ),
+    "GET /api/v1/batches/<id>": own(Scope.READ),
+    "GET /api/v1/batches/<id>/passwords": own(Scope.ENROLL),
+    "POST /api/v1/batches/<id>/end": own(Scope.ENROLL),
+    "POST /api/v1/batches/<id>/resumption": own(Scope.ENROLL, 409),
     "POST /api/v1/users": admins(201),
     "GET /api/v1/users": admins(),
     "GET /api/v1/users/<id>": own(Scope.READ),
@@ -210,6 +216,8 @@ class World:
             new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
+        elif path.startswith("/batches/<id>"):
+            new = self.made("/batches", self.body("POST /api/v1/batches"))
         elif path.startswith("/jobs/"):
             # One that is cancelled has more rows than are done at once; the others end.
             rows = 100 if route.startswith("DELETE") else 1
@@ -259,6 +267,7 @@ class World:
             "POST /api/v1/recovered-revocations/<id>/decision": {"decision": "keep"},
             "POST /api/v1/recovered-revocations/decision": {"decision": "keep", "count": waiting},
             "POST /api/v1/jobs": {"action": "delete", "resource": "keys", "ids": [90_000]},
+            "POST /api/v1/batches": {"label": name, "policy": "System", "names": "a\nb"},
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
             "PUT /api/v1/templates/<id>": template,

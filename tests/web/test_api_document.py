@@ -22,7 +22,7 @@ from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 JUDGED_FURTHER: Final = (
     *("csr", "pem", "pkcs12", "crl", "data", "extensions", "content", "template", "email", "name", "limits"),
     *("issuer", "revoke", "serial", "action", "resource", "filter", "arguments"),
-    *("subject", "sans", "label"),
+    *("subject", "sans", "label", "names", "attributes", "policy"),
 )
 #: Statuses of a refusal for the content of a request, and of one for the state of the objects that it names.
 MALFORMED: Final = (400, 422)
@@ -57,6 +57,12 @@ def certificate(rest: REST) -> str:
 def stored_csr(rest: REST) -> str:
     """Store a CSR."""
     return f"{rest.good('POST', '/csrs', {'csr': csr_pem()}, who='root', status=201)['id']}"
+
+
+def batch(rest: REST) -> str:
+    """Create an enrollment batch."""
+    body = {"label": "x", "policy": "System", "names": "a"}
+    return f"{rest.good('POST', '/batches', body, who='root', status=201)['id']}"
 
 
 def certificate_with_key(rest: REST) -> str:
@@ -148,6 +154,9 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /x509-templates/{name}/render": constant("tls_client_extensions.cnf.j2"),
     "POST /challenge-passwords": nothing,
     "POST /challenge-passwords/expired-deletion": nothing,
+    "POST /batches": nothing,
+    "POST /batches/{id}/end": batch,
+    "POST /batches/{id}/resumption": batch,
     "POST /users": nothing,
     "PATCH /users/{id}": user,
     "POST /users/{id}/password": user,
@@ -163,6 +172,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
 }
 #: Operation with an enumerated parameter → the same for its path.
 QUERIES: Final[dict[str, Callable[[REST], str]]] = {
+    "GET /batches/{id}/passwords": batch,
     "GET /certificates/{id}/download": certificate,
     "DELETE /certificates/{id}": certificate,
     "DELETE /users/{id}": user,

@@ -66,6 +66,9 @@ def test_answers(rest: REST, document: dict[str, Any]) -> None:
         "/csrs": rest.good("POST", "/csrs", {"csr": csr_pem()}, who="root", status=201),
         "/policies": rest.good("POST", "/policies", policy, who="root", status=201),
         "/challenge-passwords": rest.good("POST", "/challenge-passwords", {}, who="root", status=201),
+        "/batches": rest.good(
+            "POST", "/batches", {"label": "x", "policy": "System", "names": "a,b"}, who="root", status=201
+        ),
         "/tokens": rest.good("POST", "/tokens", {"name": "t"}, who="root", status=201),
         "/users": rest.good("POST", "/users", user, who="root", status=201),
     }

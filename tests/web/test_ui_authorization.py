@@ -203,6 +203,12 @@ TABLE: dict[str, Expected] = {
     "GET /challenge-passwords/<id>/commands": (302, 200, 404, 404),
     "GET /challenge-passwords/delete-expired": USERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
+    "GET /batches": USERS,
+    "GET /batches/new": USERS,
+    "GET /batches/<id>": OWN,
+    "GET /batches/<id>/passwords": OWN,
+    "GET /batches/<id>/scripts": OWN,
+    "GET /batches/<id>/end": OWN,
     "GET /inspect": USERS,
     "GET /apis": USERS,
     "GET /apis/reference": USERS,
@@ -262,6 +268,9 @@ POSTS: dict[str, Audience] = {
     "POST /challenge-passwords/<id>/delete": Audience.USER,
     "POST /challenge-passwords/delete-expired": Audience.USER,
     "POST /challenge-passwords/delete-expired-system": Audience.ADMIN,
+    "POST /batches": Audience.USER,
+    "POST /batches/<id>/end": Audience.USER,
+    "POST /batches/<id>/resume": Audience.USER,
     "POST /events/verification": Audience.ADMIN,
     "POST /jobs": Audience.USER,
     "POST /jobs/new": Audience.USER,
@@ -328,6 +337,10 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /challenge-passwords/<id>/text": made("/challenge-passwords", {}, "/text"),
     "GET /challenge-passwords/<id>/delete": made("/challenge-passwords", {}, "/delete"),
     "GET /challenge-passwords/<id>/commands": made("/challenge-passwords", {"subject": "CN=a"}, "/commands"),
+    **{
+        f"GET /batches/<id>{after}": made("/batches", {"label": "x", "names": "a"}, after)
+        for after in ("", "/passwords", "/scripts", "/end")
+    },
 }
 
 

@@ -95,6 +95,7 @@ class Principal:
     :param challenge_label: the label of the challenge password; empty without one.
     :param added_names: the subject alternative names that the challenge password adds to those of the CSR, as DER
         GeneralNames; empty without any.
+    :param challenge_policy: the name of the only policy that the challenge password enrolls under; ``None``: any.
     """
 
     kind: PrincipalKind
@@ -109,6 +110,7 @@ class Principal:
     job_id: int | None = None
     challenge_label: str = ""
     added_names: bytes = b""
+    challenge_policy: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -223,6 +225,8 @@ class ChallengePassword:
     :param sealed: the encrypted plaintext.
     :param label: chosen by its owner; empty without one.
     :param names: the only names that can be enrolled with it; ``None``: any.
+    :param policy: the name of the only policy that it enrolls under; ``None``: any.
+    :param batch_id: the id of its enrollment batch, or ``None``.
     """
 
     id: int
@@ -236,6 +240,8 @@ class ChallengePassword:
     consumed_serial: int | None = None
     label: str = ""
     names: BoundNames | None = None
+    policy: str | None = None
+    batch_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +251,7 @@ class NewChallengePassword:
     :param lookup: the HMAC by which it is found.
     :param prefix: the first 8 digits.
     :param seal: seals the plaintext for its row.
-    :param label: as in :class:`ChallengePassword`, like *names*.
+    :param label: as in :class:`ChallengePassword`, like *names*, *policy* and *batch_id*.
     """
 
     lookup: bytes = field(repr=False)
@@ -255,3 +261,5 @@ class NewChallengePassword:
     expires_at: datetime
     label: str = ""
     names: BoundNames | None = None
+    policy: str | None = None
+    batch_id: int | None = None

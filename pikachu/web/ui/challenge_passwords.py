@@ -27,7 +27,8 @@ from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 #: Stands for an empty subject, which a password may be bound to.
 NO_SUBJECT: Final = "/"
-_DURATION: Final = duration("m", maximum=int(MAX_VALIDITY.total_seconds()))
+#: Texts of lifetimes in forms, such as ``60m``.
+LIFETIME: Final = duration("m", maximum=int(MAX_VALIDITY.total_seconds()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class ChallengePasswordsPages(Pages):
     @page("GET", "/challenge-passwords/new", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form: empty, or with ``?copy=ID`` filled like another one."""
-        values = {"validity": _DURATION.show(int(self._validity.total_seconds()))}
+        values = {"validity": LIFETIME.show(int(self._validity.total_seconds()))}
         challenge_id = parse_number(visit.query.get("copy", ""), MAX_ID)
         if challenge_id is not None:
             row = await self._row(visit, challenge_id)
@@ -128,7 +129,7 @@ class ChallengePasswordsPages(Pages):
                 "label": row.challenge.label,
                 "subject": row.subject,
                 "sans": "\n".join(row.sans),
-                "validity": _DURATION.show(int(row.validity.total_seconds())),
+                "validity": LIFETIME.show(int(row.validity.total_seconds())),
             }
         return HtmlPage.form("challenges/new.html", {"values": values})
 
@@ -139,7 +140,7 @@ class ChallengePasswordsPages(Pages):
         try:
             sans = form.whole_text("sans").splitlines()
             purpose = Purpose(form.text("label"), form.text("subject") or None, sans)
-            validity = _lifetime(form.text("validity"))
+            validity = lifetime_of(form.text("validity"))
             challenge, _ = await self._challenge_passwords.create(visit.principal, None, validity, purpose)
         except PikachuError as error:
             return HtmlPage.form("challenges/new.html", {"values": form.values}, error)
@@ -232,7 +233,7 @@ class ChallengePasswordsPages(Pages):
         ]
 
 
-def _lifetime(text: str) -> timedelta | None:
+def lifetime_of(text: str) -> timedelta | None:
     """Return the lifetime that was entered; ``None``: the configured one.
 
     :raises MalformedRequest: it is none, or too long.
@@ -240,7 +241,7 @@ def _lifetime(text: str) -> timedelta | None:
     if not text:
         return None
     try:
-        return timedelta(seconds=_DURATION.parse(text, Path()))
+        return timedelta(seconds=LIFETIME.parse(text, Path()))
     except ValueError:
         raise MalformedRequest("Enter a validity such as 60m, 10h or 4d, of at most 366 days.") from None
 

@@ -161,7 +161,7 @@ def _powershell_way(location: Location, enrollment: Enrollment) -> Way:
         "EST with PowerShell",
         "For PowerShell 7.3 or later on Windows. The key and the certificate are stored as device.pfx, without a "
         "password: import the file, then delete it.",
-        (Command("powershell", _powershell(enrollment, _est_url(location, enrollment))),),
+        (Command("powershell", powershell_script(enrollment, _est_url(location, enrollment))),),
     )
 
 
@@ -170,7 +170,7 @@ def _est_url(location: Location, enrollment: Enrollment) -> str:
     return f"{location.https}/.well-known/est{label}/simpleenroll"
 
 
-def _powershell(enrollment: Enrollment, url: str) -> str:
+def powershell_script(enrollment: Enrollment, url: str) -> str:
     """Return a script; the names are DER in Base64, so that no character of them needs escaping."""
     names = enrollment.names
 

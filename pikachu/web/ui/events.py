@@ -27,6 +27,7 @@ RESOURCES: Final = (
     ("policy", "Policy"),
     ("challenge password", "Challenge password"),
     ("job", "Job"),
+    ("batch", "Batch"),
     ("configuration", "Configuration"),
 )
 # Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
@@ -44,6 +45,7 @@ _LISTS: Final = {
     "policy": "/policies",
     "challenge password": "/challenge-passwords",
     "job": "/jobs",
+    "batch": "/batches",
 }
 
 

@@ -21,6 +21,7 @@ _GROUPS: Final = (
         (
             ("/policies", "Enrollment", False),
             ("/challenge-passwords", "Challenge Passwords", False),
+            ("/batches", "Batches", False),
             ("/templates", "Certificate Templates", False),
             ("/x509-templates", "Templates", True),
         ),

@@ -1,0 +1,230 @@
+"""``/batches``: challenge passwords for a list of names (ENR-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pikachu.accounts.batch_names import MAX_NAMES
+from pikachu.accounts.batches import DEFAULT_VALIDITY, BatchOrder, BatchPassword, EnrollmentBatches, PasswordPages
+from pikachu.auth.permissions import Audience
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
+from pikachu.core.errors import PikachuError
+from pikachu.core.interfaces import IWorkerPool
+from pikachu.core.model.batches import BatchState, EnrollmentBatch
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.times import rfc3339
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY
+from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.web.ui.challenge_passwords import LIFETIME, lifetime_of
+from pikachu.web.ui.enrollment_scripts import Device, scripts_zip
+from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.server_location import ServerLocations
+from pikachu.web.ui.tables import NOBODY, Column, CSVResource, Filter, Table
+from pikachu.x509.pem import certificates_pem
+
+_ROWS: Final = 250
+_MAXIMUM_POLICIES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A batch with its state at one time."""
+
+    batch: EnrollmentBatch
+    owner: str
+    state: BatchState
+
+    @property
+    def progress(self) -> str:
+        """Return *37 of 50 enrolled*."""
+        return f"{self.batch.enrolled:,} of {self.batch.total:,} enrolled"
+
+
+TABLE: Final[Table[Row]] = Table(
+    "batches",
+    (
+        Column("label", "Label", sort="label", text=lambda row: row.batch.label),
+        Column("state", "State", text=lambda row: row.state.value),
+        Column("progress", "Progress", text=lambda row: row.progress),
+        Column("policy", "Policy", text=lambda row: row.batch.policy),
+        Column("user", "User", text=lambda row: row.owner),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.batch.created_at)),
+        Column("expires", "Expires (UTC)", sort="expires_at", text=lambda row: rfc3339(row.batch.expires_at)),
+        Column("actions", "Actions"),
+    ),
+    filters=(
+        Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in BatchState)),
+        Filter("policy", "Policy"),
+    ),
+    empty="No batches yet: a batch creates a challenge password for each of a list of devices.",
+    empty_link=("/batches/new", "Create batch"),
+    search="Label, policy or user",
+)
+
+
+def _subject(one: BatchPassword) -> str:
+    return "" if one.challenge.names is None else one.challenge.names.subject
+
+
+def _sans(one: BatchPassword) -> str:
+    return " ".join(() if one.challenge.names is None else one.challenge.names.sans)
+
+
+def _serial(one: BatchPassword) -> str:
+    serial = one.challenge.consumed_serial
+    return "" if serial is None else format_serial(serial)
+
+
+PASSWORDS: Final[Table[BatchPassword]] = Table(
+    "challenge-passwords",
+    (
+        Column("subject", "Subject", text=_subject),
+        Column("sans", "Subject alternative names", text=_sans),
+        Column("password", "Challenge password", text=lambda one: one.text),
+        Column("label", "Label", text=lambda one: one.challenge.label),
+        Column("policy", "Policy", text=lambda one: one.challenge.policy or ""),
+        Column("expires", "Expires (UTC)", text=lambda one: rfc3339(one.challenge.expires_at)),
+        Column("serial", "Certificate", text=_serial),
+    ),
+)
+
+
+class BatchesPages(Pages):
+    """Enrollment batches.
+
+    :param files_pool: builds archives.
+    """
+
+    def __init__(
+        self,
+        *,
+        batches: EnrollmentBatches,
+        policy_administration: PolicyAdministration,
+        authority: CertificateAuthority,
+        issuers: IssuingCAs,
+        inventory: CertificateQueries,
+        locations: ServerLocations,
+        files_pool: IWorkerPool,
+    ) -> None:
+        self._batches = batches
+        self._policies = policy_administration
+        self._authority = authority
+        self._issuers = issuers
+        self._inventory = inventory
+        self._locations = locations
+        self._files = files_pool
+
+    @page("GET", "/batches", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
+        """List the user's own batches; for administrators all."""
+        return await TABLE.reply(
+            visit,
+            lambda query: self._batches.list(visit.principal, query),
+            "batches/list.html",
+            prepare=lambda items: self._rows(visit, items),
+        )
+
+    @page("GET", "/batches/new", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
+        """Show the form."""
+        values = {"validity": LIFETIME.show(int(DEFAULT_VALIDITY.total_seconds())), "policy": DEFAULT_POLICY_NAME}
+        return await self._form(visit, values)
+
+    @page("POST", "/batches", audience=Audience.USER)
+    async def create(self, visit: PageRequest) -> PageReply:
+        """Create a batch; its challenge passwords are created in the background."""
+        form = visit.form
+        try:
+            names = form.whole_text("file") or form.whole_text("names")
+            validity = lifetime_of(form.text("validity")) or DEFAULT_VALIDITY
+            policy, attributes = form.text("policy", DEFAULT_POLICY_NAME), form.text("attributes")
+            order = BatchOrder(form.text("label"), policy, names, attributes, validity=validity)
+            batch = await self._batches.create(visit.principal, order)
+        except PikachuError as error:
+            return await self._form(visit, form.values, error)
+        return Redirect(f"/batches/{batch.id}", notice="Batch created.")
+
+    @page("GET", "/batches/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
+        """Show a batch with its progress."""
+        return HtmlPage("batches/view.html", {"row": await self._row(visit)})
+
+    @page("GET", "/batches/<id>/passwords", audience=Audience.USER)
+    async def passwords(self, visit: PageRequest) -> PageReply:
+        """Return the challenge passwords as CSV; that an administrator looked at another's is recorded."""
+        fetch = await self._batches.passwords(visit.principal, visit.id)
+
+        async def pages(query: ListQuery) -> Any:
+            return await fetch(query)
+
+        return CSVResource(PASSWORDS, visit, ListQuery(limit=_ROWS, sort="id"), pages, None)
+
+    @page("GET", "/batches/<id>/scripts", audience=Audience.USER)
+    async def scripts(self, visit: PageRequest) -> PageReply:
+        """Return a zip with scripts for the names that can still be enrolled; recorded like the challenge passwords."""
+        batch = await self._batches.get(visit.principal, visit.id)
+        devices = await _devices(await self._batches.passwords(visit.principal, visit.id))
+        url = self._locations.of(visit).https
+        root = certificates_pem(self._issuers.default.chain[-1:]).encode("ascii")
+        body = await self._files.run(scripts_zip, batch.label, rfc3339(batch.expires_at), url, root, devices)
+        return Download(body, b"application/zip", f"batch-{batch.id}.zip")
+
+    @page("GET", "/batches/<id>/end", audience=Audience.USER)
+    async def end_form(self, visit: PageRequest) -> PageReply:
+        """Show the consequences and the confirmation word."""
+        return HtmlPage.form("batches/end.html", {"row": await self._row(visit)})
+
+    @page("POST", "/batches/<id>/end", audience=Audience.USER)
+    async def end(self, visit: PageRequest) -> PageReply:
+        """Let the unused challenge passwords expire."""
+        try:
+            visit.form.require_confirmation("end")
+            await self._batches.end(visit.principal, visit.id)
+        except PikachuError as error:
+            return HtmlPage.form("batches/end.html", {"row": await self._row(visit)}, error)
+        return Redirect(f"/batches/{visit.id}", notice="The batch was ended.")
+
+    @page("POST", "/batches/<id>/resume", audience=Audience.USER)
+    async def resume(self, visit: PageRequest) -> PageReply:
+        """Create the missing challenge passwords of a stopped batch."""
+        await self._batches.resume(visit.principal, visit.id)
+        return Redirect(f"/batches/{visit.id}")
+
+    async def _form(self, visit: PageRequest, values: dict[str, str], error: PikachuError | None = None) -> PageReply:
+        query = ListQuery(limit=_MAXIMUM_POLICIES, sort="name")
+        policies = (await self._policies.list(visit.principal, query)).items
+        own = visit.principal.owner_id
+        names = [one.name for one in policies if one.system or (one.owner_id is not None and one.owner_id == own)]
+        choices = dict.fromkeys((DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY, *names))
+        context = {"values": values, "policies": [(name, name) for name in choices], "maximum": MAX_NAMES}
+        return HtmlPage.form("batches/new.html", context, error)
+
+    async def _row(self, visit: PageRequest) -> Row:
+        (row,) = await self._rows(visit, [await self._batches.get(visit.principal, visit.id)])
+        return row
+
+    async def _rows(self, visit: PageRequest, items: Sequence[EnrollmentBatch]) -> Sequence[Row]:
+        names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
+        now = self._authority.now()
+        return [Row(one, names.get(one.owner_id, NOBODY), one.state(now)) for one in items]
+
+
+async def _devices(fetch: PasswordPages) -> list[Device]:
+    """Return the devices that can still be enrolled."""
+    devices: list[Device] = []
+    query = ListQuery(limit=_ROWS, sort="id")
+    while True:
+        found = await fetch(query)
+        devices += [
+            Device(one.challenge.names, one.text) for one in found.items if one.text and one.challenge.names is not None
+        ]
+        if found.next_cursor is None:
+            return devices
+        query = replace(query, cursor=found.next_cursor)
