@@ -13,6 +13,7 @@ import pytest
 from pikachu.core.model.policies import Approval
 from pikachu.ra.policy_administration import KEY_LIMITS
 from pikachu.web.api import examples
+from tests.support.deferreds import result_of
 from tests.support.packages import require_package
 from tests.support.recovered import recover
 from tests.support.rest import REST, csr_pem, make_rest
@@ -63,6 +64,13 @@ def batch(rest: REST) -> str:
     """Create an enrollment batch."""
     body = {"label": "x", "policy": "System", "names": "a"}
     return f"{rest.good('POST', '/batches', body, who='root', status=201)['id']}"
+
+
+def stopped_batch(rest: REST) -> str:
+    """Create an enrollment batch that has stopped."""
+    made = batch(rest)
+    result_of(rest.stack.app.store.stop_batch(int(made), "a problem"))
+    return made
 
 
 def certificate_with_key(rest: REST) -> str:
@@ -156,7 +164,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /challenge-passwords/expired-deletion": nothing,
     "POST /batches": nothing,
     "POST /batches/{id}/end": batch,
-    "POST /batches/{id}/resumption": batch,
+    "POST /batches/{id}/resumption": stopped_batch,
     "POST /users": nothing,
     "PATCH /users/{id}": user,
     "POST /users/{id}/password": user,
