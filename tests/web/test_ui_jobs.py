@@ -101,6 +101,29 @@ def test_page_and_all(pages: Pages, alice: Visitor) -> None:
     assert re.findall(r'<td class="name"><a [^>]*>([^<]*)', alice.get("/certificates")) == ["other.example.com"]
 
 
+def test_all_that_filters_select(pages: Pages, alice: Visitor) -> None:
+    """A job has the rows of its list, whatever the list was filtered by."""
+    certificates(pages, 11)
+    expiry, issuance = "expires=4000d&expires_from=2000-01-01", "issued=7d&issued_to=2100-01-01"
+    for number, filters in enumerate(["status=valid", expiry, issuance, "key=EC", "issuer=ec&status=revoked"], 1):
+        path = f"/certificates?{filters}&q=device&limit=10"
+        assert "All 11 that match" in text_of(alice.get(path))
+        page = alice.follow(confirm(alice, ask(alice, path, "revoke", rows="all"), 11, reason="superseded"))
+        finish(pages)
+        assert "11 of 11" in text_of(alice.get(f"/jobs/{number}")), page
+
+
+def test_all_of_a_label(pages: Pages, alice: Visitor) -> None:
+    """Of challenge passwords, those with a label and no others."""
+    for label in ["pump"] * 11 + ["valve"]:
+        alice.post("/challenge-passwords", {"label": label})
+    path = "/challenge-passwords?label=pump&limit=10"
+    alice.follow(confirm(alice, ask(alice, path, "delete", rows="all"), 11))
+    finish(pages)
+    assert "valve" in alice.get("/challenge-passwords")
+    assert "pump" not in alice.get("/challenge-passwords")
+
+
 @pytest.mark.parametrize("fields", [{}, {"rows": "page", "page": "x"}, {"rows": "all", "expected": "0"}])
 def test_nothing_selected(pages: Pages, alice: Visitor, fields: dict[str, str]) -> None:
     """Without rows or an action there is no question."""
