@@ -11,13 +11,13 @@ from typing import Final
 #: Types of the resources that events are about.
 RESOURCE_TYPES: Final = (
     *("certificate", "key", "CSR", "template", "policy", "challenge password", "configuration", "request", "token"),
-    *("audit log", "job", "batch", "user"),
+    *("audit log", "job", "batch", "user", "issuer", "CRL", "responder", "signer"),
 )
 #: Types of the events of objects, and of those of accounts.
 OBJECT_EVENT_TYPES: Final = (
-    *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
+    *("create", "update", "delete", "view", "download", "revoke", "release", "sign", "approve", "reject"),
     *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
-    *("complete", "cancel", "stop", "end"),
+    *("complete", "cancel", "stop", "end", "import", "install", "reissue", "seal"),
 )
 ACCOUNT_EVENT_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
