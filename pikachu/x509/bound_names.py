@@ -11,7 +11,7 @@ from pikachu.x509 import der
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.names import name_from_text, parse_name, same_text
 from pikachu.x509.san import encode_san, parse_general_name
-from pikachu.x509.san_input import parse_names, with_prefix
+from pikachu.x509.san_input import parse_names, typed_texts
 
 #: Characters of a CSR's names in the audit log.
 _MAXIMUM_SHOWN: Final = 500
@@ -24,7 +24,7 @@ def read_bound_names(subject: str | None, sans: Sequence[str]) -> BoundNames | N
     :param sans: with or without the prefix of their kind; empty texts are skipped.
     :raises MalformedRequest, BadCSR: when a name is not acceptable; there are alternative names only; there are none.
     """
-    typed = [with_prefix(text) for text in sans if text.strip()]
+    typed = typed_texts(sans)
     if subject is None:
         if typed:
             raise MalformedRequest("Enter the subject as well, or / for an empty one.")

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import idna
@@ -20,6 +21,8 @@ _KINDS: Final = {prefix.lower(): kind for prefix, kind in PREFIXES.items()}
 _FORMS: Final = "DNS:host.example.com, IP:192.0.2.1, email:name@example.com or URI:https://example.com/"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^0-9]")
 _MAXIMUM_SHOWN: Final = 60
+# Characters; each becomes at least one octet, and RFC 1035 allows 253 of these.
+_MAXIMUM_DOMAIN: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ def with_prefix(text: str) -> str:
     if _SCHEME.match(text) or "://" in text:
         return f"URI:{text}"
     return f"email:{text}" if "@" in text else f"DNS:{text}"
+
+
+def typed_texts(texts: Iterable[str]) -> list[str]:
+    """Return the typed names with their prefixes, without empty ones.
+
+    Of too many names, only one more than is allowed is returned, for :func:`parse_names` to refuse.
+    """
+    return [with_prefix(text) for text in islice((text for text in texts if text.strip()), DEFAULT_LIMIT + 1)]
 
 
 def read_names(texts: Iterable[str]) -> tuple[TypedName, ...]:
@@ -126,6 +137,8 @@ def _ascii(kind: NameKind, value: str) -> bytes:
     local, at, domain = value.rpartition("@")
     if not local.isascii():
         raise MalformedRequest("The part before “@” must be ASCII. Enter another e-mail address.")
+    if len(domain) > _MAXIMUM_DOMAIN:
+        raise MalformedRequest(f"A host name has at most {_MAXIMUM_DOMAIN} characters. Shorten it.")
     wildcard = "*." if kind is NameKind.DNS and domain.startswith("*.") else ""
     try:
         return (local + at + wildcard).encode("ascii") + idna.encode(domain.removeprefix(wildcard), uts46=True)

@@ -131,6 +131,10 @@ def test_wrong_names(pages: Pages, alice: Visitor) -> None:
         assert 'value="a.example.com"' in page
         assert 'value="Lab"' in page
         assert "<details open>" in page
+    many = "\n".join(f"b_{number}.example.com" for number in range(2000))
+    page = send(alice, {"sans": many, "action": "preview"}).body.decode()
+    assert "Enter at most 100 subject alternative names." in text_of(page)
+    assert page.count("Remove the underscore") == 2 * 100  # Each stands in an attribute, too.
     assert "Enter a subject or" in text_of(send(alice, {}).body.decode())
     assert "country code" in text_of(send(alice, {"common_name": "a", "country": "D1"}).body.decode())
     assert key_count(pages) == keys

@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
 from pikachu.web.ui.forms import Form
 from pikachu.x509.names import COMMON_NAME, COUNTRY, Name, attribute_name, build_name, is_known_type
-from pikachu.x509.san import GeneralName
-from pikachu.x509.san_input import PREFIXES, TypedName, read_names, with_prefix
+from pikachu.x509.san import DEFAULT_LIMIT, GeneralName
+from pikachu.x509.san_input import PREFIXES, TypedName, read_names, typed_texts, with_prefix
 
 #: (field, OID, label, maximum length) of the attributes, in the order of the encoding.
 ATTRIBUTES: Final = (
@@ -128,17 +129,17 @@ class SubjectFields:
     @property
     def texts(self) -> list[str]:
         """The subject alternative names with their prefixes, first that of the common name."""
-        typed = [with_prefix(text) for text in _SEPARATORS.split(self.sans) if text]
+        typed = typed_texts(_SEPARATORS.split(self.sans))
         name = self._common_name_as_san() if self.adds_name else ""
         return [name, *typed] if name else typed
 
     @property
     def typed_names(self) -> tuple[TypedName, ...]:
-        """Each typed name, checked; that of the common name is not among them."""
+        """Each of the first names, as many as are allowed, checked; that of the common name is not among them."""
+        texts = islice(filter(None, dict.fromkeys(_SEPARATORS.split(self.sans))), DEFAULT_LIMIT)
         return tuple(
             TypedName(text, checked.name, checked.error)
-            for text in dict.fromkeys(_SEPARATORS.split(self.sans))
-            if text
+            for text in texts
             for checked in read_names([with_prefix(text)])
         )
 

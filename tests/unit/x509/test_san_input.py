@@ -36,6 +36,7 @@ WRONG = {
     "DNS:a*.example.com": "A wildcard stands alone, first",
     "DNS:a.*.example.com": "A wildcard stands alone, first",
     "DNS:xn--a-.example": "Enter a host name such as",
+    "DNS:" + "bücher." * 60 + "example": "A host name has at most 253 characters.",
     "DNS:-a.example.com": "Enter a host name such as",
     "DNS:a b.example.com": "Enter a host name such as",
     "DNS:" + "a" * 64 + ".example.com": "Enter a host name such as",
