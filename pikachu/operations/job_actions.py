@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
+from pikachu.core.model.requests import RequestState
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
@@ -27,6 +28,8 @@ Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[str]]
 List: TypeAlias = Callable[[Principal, ListQuery], Awaitable[Page[Any]]]
 #: Returns the name of an object that the actor may see.
 Name: TypeAlias = Callable[[Principal, int], Awaitable[str]]
+#: Tells something about an object that the actor may see.  Fails with NotFound.
+Check: TypeAlias = Callable[[Principal, int], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,14 @@ class RowAction:
     """An action on one object.
 
     :param scope: required of the requester, beside what *perform* requires for each object.
+    :param is_done: tells whether the object is already as the action leaves it; ``None``: a repetition is no other act.
     :param takes: names of the arguments that it takes.
     :param alone: not concurrently with other rows.
     """
 
     scope: Scope
     perform: Perform
+    is_done: Check | None
     takes: frozenset[str] = frozenset()
     alone: bool = False
 
@@ -92,38 +97,61 @@ class JobActions:
         async def username(actor: Principal, identity: int) -> str:
             return (await accounts.account(actor, identity)).username
 
+        async def is_revoked(actor: Principal, identity: int) -> bool:
+            return (await inventory.certificate(actor, identity)).revoked_at is not None
+
+        def is_decided(state: RequestState) -> Check:
+            async def check(actor: Principal, identity: int) -> bool:
+                return (await inventory.approval(actor, identity)).state is state
+
+            return check
+
+        def is_account(state: AccountState) -> Check:
+            async def check(actor: Principal, identity: int) -> bool:
+                return (await accounts.account(actor, identity)).state is state
+
+            return check
+
         delete = JobAction.DELETE
         self._kinds: Mapping[JobResource, _Kind] = {
             JobResource.CERTIFICATES: _Kind(
                 inventory.certificates,
                 certificate_name,
                 {
-                    JobAction.REVOKE: RowAction(Scope.REVOKE, self._revoke, frozenset({"reason"})),
+                    JobAction.REVOKE: RowAction(Scope.REVOKE, self._revoke, is_revoked, frozenset({"reason"})),
                     # An account may have few keys created at a time.
-                    JobAction.RENEW: RowAction(Scope.ENROLL, self._renew, alone=True),
-                    delete: RowAction(Scope.REVOKE, self._delete_certificate, frozenset({"revoke"})),
+                    JobAction.RENEW: RowAction(Scope.ENROLL, self._renew, None, alone=True),
+                    delete: RowAction(
+                        Scope.REVOKE, self._delete_certificate, _is_gone(certificate_name), frozenset({"revoke"})
+                    ),
                 },
             ),
             JobResource.APPROVALS: _Kind(
                 inventory.approvals,
                 subject,
                 {
-                    JobAction.APPROVE: RowAction(Scope.ADMIN, self._approve),
-                    JobAction.REJECT: RowAction(Scope.ADMIN, self._reject, frozenset({"reason"})),
+                    JobAction.APPROVE: RowAction(Scope.ADMIN, self._approve, is_decided(RequestState.ISSUED)),
+                    JobAction.REJECT: RowAction(
+                        Scope.ADMIN, self._reject, is_decided(RequestState.REJECTED), frozenset({"reason"})
+                    ),
                 },
             ),
-            JobResource.KEYS: _Kind(keys.list, key_name, {delete: _deletion(keys.delete)}),
-            JobResource.CSRS: _Kind(requests.list, csr_name, {delete: _deletion(requests.delete)}),
-            JobResource.TEMPLATES: _Kind(templates.list, template_name, {delete: _deletion(templates.delete)}),
+            JobResource.KEYS: _Kind(keys.list, key_name, {delete: _deletion(keys.delete, key_name)}),
+            JobResource.CSRS: _Kind(requests.list, csr_name, {delete: _deletion(requests.delete, csr_name)}),
+            JobResource.TEMPLATES: _Kind(
+                templates.list, template_name, {delete: _deletion(templates.delete, template_name)}
+            ),
             JobResource.CHALLENGE_PASSWORDS: _Kind(
-                challenge_passwords.list, prefix, {delete: _deletion(challenge_passwords.delete)}
+                challenge_passwords.list, prefix, {delete: _deletion(challenge_passwords.delete, prefix)}
             ),
             JobResource.USERS: _Kind(
                 accounts.list_accounts,
                 username,
                 {
-                    JobAction.ACTIVATE: RowAction(Scope.ADMIN, self._activate),
-                    JobAction.SUSPEND: RowAction(Scope.ADMIN, self._suspend, frozenset({"revoke"})),
+                    JobAction.ACTIVATE: RowAction(Scope.ADMIN, self._activate, is_account(AccountState.ACTIVE)),
+                    JobAction.SUSPEND: RowAction(
+                        Scope.ADMIN, self._suspend, is_account(AccountState.SUSPENDED), frozenset({"revoke"})
+                    ),
                 },
             ),
         }
@@ -199,12 +227,23 @@ class JobActions:
         return ""
 
 
-def _deletion(delete: Callable[[Principal, int], Awaitable[None]]) -> RowAction:
+def _is_gone(name: Name) -> Check:
+    async def check(actor: Principal, identity: int) -> bool:
+        try:
+            await name(actor, identity)
+        except NotFound:
+            return True
+        return False
+
+    return check
+
+
+def _deletion(delete: Callable[[Principal, int], Awaitable[None]], name: Name) -> RowAction:
     async def perform(actor: Principal, identity: int, _: JobArguments) -> str:
         await delete(actor, identity)
         return ""
 
-    return RowAction(Scope.ENROLL, perform)
+    return RowAction(Scope.ENROLL, perform, _is_gone(name))
 
 
 def _reason(name: str) -> RevocationReason:

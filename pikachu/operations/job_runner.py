@@ -1,7 +1,7 @@
 """Carries out jobs: a few rows at a time, one job after the other, on one node (JOB-1).
 
 A row's outcome is stored after its act, in another transaction.  After a crash between the two the act is repeated
-once: what it then finds done counts as done.
+once: when that is refused and its object is as the act leaves it, it counts as done.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class JobRunner:
         except (StoreUnavailable, Overloaded):
             raise
         except (NotFound, Conflict) as error:
-            if row.state is RowState.RUNNING:
+            if row.state is RowState.RUNNING and await self._is_done(actor, act, row):
                 return RowOutcome(row.id, name, RowState.DONE, _DONE_BEFORE)
             return RowOutcome(row.id, name, RowState.FAILED, error.public)
         except PikachuError as error:
@@ -176,6 +176,13 @@ class JobRunner:
         require_active(account)
         assert account is not None  # noqa: S101 - require_active refuses None
         return account_principal(account, job.address, job.scopes, job_id=job.id)
+
+    async def _is_done(self, actor: Principal, act: RowAction, row: JobRow) -> bool:
+        """Return whether an earlier attempt, whose outcome was lost, may have succeeded."""
+        try:
+            return act.is_done is not None and await act.is_done(actor, row.object_id)
+        except RequestError:
+            return False
 
     async def _name(self, actor: Principal, job: Job, row: JobRow) -> str:
         """Return the name of the row's object; empty where the action will say why it can't be read."""

@@ -258,6 +258,34 @@ def test_lost_outcome(tmp_path: Path) -> None:
     stack.close()
 
 
+def test_lost_outcome_of_a_refusal(tmp_path: Path) -> None:
+    """What was refused before its outcome was lost is not taken for done."""
+    wrapped: list[Interrupted] = []
+
+    def wrap(store: Any) -> Interrupted:
+        wrapped.append(Interrupted(store))
+        return wrapped[0]
+
+    stack = build_core(tmp_path, wrap_store=wrap)
+    rest = make_rest(stack)
+    certificate = stack.issue(owner_id=rest.accounts["alice"].id).record.id
+    # Nobody suspends himself.
+    people = [rest.accounts[name].id for name in ("bob", "root")]
+    cases: list[tuple[str, dict[str, Any], int, int]] = [
+        ("alice", {"action": "revoke", "resource": "certificates"}, certificate, 99_999),
+        ("root", {"action": "suspend", "resource": "users"}, *people),
+    ]
+    for who, action, done, refused in cases:
+        wrapped[0].losing = True
+        job = create(rest, who, **action, ids=[done, refused])
+        wrapped[0].losing = False
+        stack.app.job_runner.wake()
+        finish(rest)
+        found = results(rest, job, who)
+        assert (found[done][0], found[refused][0]) == ("done", "failed")
+    stack.close()
+
+
 def test_only_the_leader(rest: REST, mine: list[CertificateRecord]) -> None:
     """Another node than the leader leaves jobs alone."""
     runner = rest.stack.app.job_runner
