@@ -70,16 +70,23 @@ class WorkerPool(Service):
         if self._stopped or self._outstanding >= self._limit:
             result.errback(Failure(Overloaded("this server has too much to do; try again soon", pool=self.pool_name)))
             return result
+        if len(self._threads) < min(self._outstanding + 1, self._size):
+            try:
+                self._add_thread()
+            except RuntimeError as error:
+                # The system refuses a thread; those that there are do the work.
+                if not self._threads:
+                    refusal = Overloaded("this server can't start a thread; try again soon", error=str(error))
+                    result.errback(Failure(refusal))
+                    return result
         self._outstanding += 1
-        if len(self._threads) < min(self._outstanding, self._size):
-            self._add_thread()
         self._calls.put((result, functools.partial(work, *args, **kwargs)))
         return result
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._take_calls, name=f"pikachu-{self.pool_name}-{len(self._threads)}")
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _take_calls(self) -> None:
         while (call := self._calls.get()) is not None:

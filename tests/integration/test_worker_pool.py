@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Queue
 
 from twisted.internet.defer import CancelledError
@@ -90,6 +91,28 @@ def test_who_has_given_up_is_not_told(pool: WorkerPool, caller: Caller) -> None:
         given_up.cancel()
         failure_of(given_up, CancelledError)
         caller.next()
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """The system refuses further threads: no memory is large enough for their stacks."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_no_more_threads(pool: WorkerPool, caller: Caller) -> None:
+    """Without any thread, calls fail and take no place; otherwise those that there are do the work."""
+    with no_more_threads():
+        for _ in range(5):
+            failure_of(pool.run(lambda: "lost"), Overloaded)
+    first = pool.run(lambda: "first")
+    with no_more_threads():
+        second = pool.run(lambda: "second")
+    caller.next(2)
+    assert (result_of(first), result_of(second)) == ("first", "second")
 
 
 def test_stopping_finishes_what_waits(caller: Caller) -> None:
