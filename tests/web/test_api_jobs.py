@@ -116,6 +116,8 @@ def _job(**body: Any) -> dict[str, Any]:
         (_job(filter={"status": "green"}, expected=1), "status"),
         (_job(filter={"status": 1}, expected=1), "text"),
         (_job(filter={"limit": "1"}, expected=1), "limit"),
+        (_job(filter={"q": ""}, expected=1), "filter.q is empty. Enter a value, or leave q out."),
+        (_job(filter={"status": ""}, expected=1), "filter.status is empty"),
         (_job(ids=[1], arguments={"reason": "bored"}), "reason"),
         (_job(ids=[1], arguments={"revoke": "superseded"}), "takes no argument"),
         (_job(action="approve", ids=[1]), "not approve"),
@@ -270,10 +272,10 @@ def test_lost_outcome_of_a_refusal(tmp_path: Path) -> None:
     rest = make_rest(stack)
     certificate = stack.issue(owner_id=rest.accounts["alice"].id).record.id
     # Nobody suspends himself.
-    people = [rest.accounts[name].id for name in ("bob", "root")]
+    bob, root = rest.accounts["bob"].id, rest.accounts["root"].id
     cases: list[tuple[str, dict[str, Any], int, int]] = [
         ("alice", {"action": "revoke", "resource": "certificates"}, certificate, 99_999),
-        ("root", {"action": "suspend", "resource": "users"}, *people),
+        ("root", {"action": "suspend", "resource": "users"}, bob, root),
     ]
     for who, action, done, refused in cases:
         wrapped[0].losing = True

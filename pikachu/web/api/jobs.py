@@ -61,8 +61,8 @@ class JobArgumentsDocument:
 @dataclass(frozen=True, slots=True)
 class NewJobDocument:
     """A job to create, on the objects with those ``ids``, or on all that match ``filter``: the names and values of the
-    query of ``GET /RESOURCE``, such as ``{"status": "valid", "q": "example.com"}``.  ``expected`` is their number: 409
-    when there are more or fewer.
+    query of ``GET /RESOURCE``, such as ``{"status": "valid", "q": "example.com"}``, none of them empty.  ``expected``
+    is their number: 409 when there are more or fewer.
     """
 
     VARIANTS: ClassVar = Variants((Variant(("ids",), ("expected",)), Variant(("filter", "expected"))))
@@ -195,6 +195,9 @@ def _selection(body: NewJobDocument) -> JobSelection:
     for name in body.filter:
         if name not in allowed:
             raise MalformedRequest(f"filter: unknown: {name[:40]!r}; known: {', '.join(allowed)}")
+        if not body.filter[name]:
+            # A list ignores it; here it may be a value that got lost, and everything would be selected.
+            raise MalformedRequest(f"filter.{name} is empty. Enter a value, or leave {name} out.")
     query = dict(body.filter)
     check_choices(query, operation.choices)
     if body.resource is JobResource.APPROVALS:
