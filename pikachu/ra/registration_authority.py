@@ -131,6 +131,7 @@ class RegistrationAuthority:
                     raise Conflict("this certificate signing request was rejected")
                 chosen = await self._choose(principal, method, policy, issuer)
                 if source is not None:
+                    _check_owner(chosen, principal, source.owner_id)
                     _check_key_reuse(chosen, source.reuses_key)
                 der = identity if source is None else await source.create()
                 verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
@@ -184,7 +185,9 @@ class RegistrationAuthority:
             def decide() -> IssuanceRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
-                _check_key_reuse(chosen, unsigned is not None and unsigned.reuses_key)
+                if unsigned is not None:
+                    _check_owner(chosen, principal, unsigned.owner_id)
+                    _check_key_reuse(chosen, unsigned.reuses_key)
                 verified = (
                     received.verify()
                     if unsigned is None
@@ -320,6 +323,15 @@ class RegistrationAuthority:
         if policy is None or not (policy.system or policy.owner_id == request.owner_id):
             raise NotFound(f"the policy {request.policy!r} of this request was deleted; reject it")
         return replace(policy, issuer=request.issuer)
+
+
+def _check_owner(policy: Policy, principal: Principal, owner_id: int | None) -> None:
+    """Require that an administrator who acts for another account names a policy of that account or of the system.
+
+    Certificates name their policy; since then, another account may have created one with the same name.
+    """
+    if owner_id != principal.owner_id and not (policy.system or policy.owner_id == owner_id):
+        raise NotFound(f"there is no policy named {policy.name!r}")
 
 
 def _check_key_reuse(policy: Policy, reuses_key: bool) -> None:

@@ -261,7 +261,7 @@ def test_lost_outcome(tmp_path: Path) -> None:
 
 
 def test_lost_outcome_of_a_refusal(tmp_path: Path) -> None:
-    """What was refused before its outcome was lost is not taken for done."""
+    """Refusals whose outcome was lost are not taken for done."""
     wrapped: list[Interrupted] = []
 
     def wrap(store: Any) -> Interrupted:

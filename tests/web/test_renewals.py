@@ -127,3 +127,21 @@ def test_the_page_without_a_stored_key(pages: Pages, alice: Visitor, *, own: boo
     leaf = pages.stack.issue(owner_id=pages.accounts["alice" if own else "bob"].id)
     page = alice.get(f"/certificates/{leaf.record.id}/renew", status=200 if own else 404)
     assert ("isn&#39;t stored here" in page or "isn't stored here" in page) is own
+
+
+def test_a_policy_of_somebody_else(rest: REST) -> None:
+    """A policy that another account has created since, with the same name, is not that of the certificate."""
+    policies, store = rest.stack.app.policy_administration, rest.stack.app.store
+    mine, theirs = (
+        Policy(0, "pumps", 30, DEFAULT_EXTENSIONS, owner_id=rest.accounts[name].id) for name in ("alice", "bob")
+    )
+    result_of(policies.add(SYSTEM, mine))
+    old = issue(rest, policy="pumps")
+    path = f"/certificates/{old['id']}/renewal"
+    assert rest.good("POST", path, {}, who="root", status=201)["owner"] == "alice"
+    policy = result_of(store.policy_by_name("pumps"))
+    assert policy is not None
+    result_of(policies.delete(SYSTEM, policy.id))
+    result_of(policies.add(SYSTEM, theirs))
+    for who in ("alice", "root"):
+        assert "'pumps'" in rest.bad(404, "POST", path, {}, who=who)["detail"]
