@@ -68,6 +68,8 @@ class JobRunner:
         self._is_wanted = False
         self._stopping = False
         self._failing = False
+        # The job that was advanced last; the next round begins after it, so that one that fails doesn't hold up others.
+        self._last = 0
         self._resting: Deferred[None] | None = None
         self._rest_due: IDelayedCall | None = None
 
@@ -92,15 +94,14 @@ class JobRunner:
         self._failing = True
 
     async def _run(self) -> None:
-        after = 0
         while not self._stopping and self._is_leader():
             self._is_wanted = False
-            job = await self._store.next_job(after)
+            job = await self._store.next_job(self._last)
             if job is None:
                 if self._is_wanted:
                     continue
                 break
-            after = job.id
+            self._last = job.id
             began = self._clock.seconds()
             await self._advance(job)
             self._failing = False

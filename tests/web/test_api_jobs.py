@@ -10,9 +10,9 @@ from twisted.internet.defer import fail
 
 import pytest
 
-from pikachu.core.errors import StoreUnavailable
+from pikachu.core.errors import Overloaded, StoreUnavailable
 from pikachu.core.model.certificates import CertificateRecord
-from pikachu.core.model.jobs import MAX_ROWS
+from pikachu.core.model.jobs import MAX_ROWS, JobState
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Role, Scope
 from pikachu.operations.job_runner import GROUP, KEPT, JobRunner
@@ -313,6 +313,43 @@ def test_turns(rest: REST, mine: list[CertificateRecord]) -> None:
     rest.clock.pump([0.01] * 6)
     assert rest.good("GET", f"/jobs/{short['id']}", who="bob")["state"] == "completed"
     assert rest.good("GET", f"/jobs/{long['id']}", who="alice")["state"] == "running"
+
+
+class Refusing:
+    """A store that has too much to do for one account."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.refused: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def account(self, account_id: int) -> Any:
+        """Read an account."""
+        return fail(Overloaded("busy")) if account_id == self.refused else self.store.account(account_id)
+
+
+def test_a_job_that_waits_holds_up_no_other(tmp_path: Path) -> None:
+    """Where the first job of a round has to be tried again, the next round begins with another."""
+    wrapped: list[Refusing] = []
+
+    def wrap(store: Any) -> Refusing:
+        wrapped.append(Refusing(store))
+        return wrapped[0]
+
+    stack = build_core(tmp_path, wrap_store=wrap)
+    rest = make_rest(stack)
+    long = create(rest, ids=list(range(80_000, 80_020)))
+    wrapped[0].refused = rest.accounts["alice"].id
+    finish(rest)
+    short = create(rest, "bob", ids=[1])
+    for _ in range(4):
+        finish(rest)
+        stack.app.job_runner.wake()
+    assert result_of(stack.app.store.job(short["id"])).state is JobState.COMPLETED
+    assert result_of(stack.app.store.job(long["id"])).state is JobState.RUNNING
+    stack.close()
 
 
 def objects(rest: REST, resource: str) -> Iterator[int]:
