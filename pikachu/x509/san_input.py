@@ -13,7 +13,7 @@ import idna
 
 from pikachu.core.errors import MalformedRequest, RequestError
 from pikachu.x509 import der
-from pikachu.x509.san import DEFAULT_LIMIT, GeneralName, NameKind, check_a_labels, parse_general_name
+from pikachu.x509.san import DEFAULT_LIMIT, MAXIMUM_A_LABELS, GeneralName, NameKind, parse_general_name
 
 #: The prefixes that are accepted, as they are written.
 PREFIXES: Final = {"DNS": NameKind.DNS, "IP": NameKind.IP, "email": NameKind.EMAIL, "URI": NameKind.URI}
@@ -23,6 +23,8 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^0-9]")
 _MAXIMUM_SHOWN: Final = 60
 # Characters; each becomes at least one octet, and RFC 1035 allows 253 of these.
 _MAXIMUM_DOMAIN: Final = 253
+# The dots that UTS #46 takes for label separators, and what stands before a domain.
+_SEPARATORS: Final = re.compile("[.\u3002\uff0e\uff61@:]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,18 @@ def typed_texts(texts: Iterable[str]) -> list[str]:
 
 
 def read_names(texts: Iterable[str]) -> tuple[TypedName, ...]:
-    """Check each typed name; equal names are returned once."""
+    """Check each typed name; equal names are returned once.
+
+    Names with more internationalized labels than one extension may have are wrong, before any of these is converted.
+    """
     typed: list[TypedName] = []
     known = set()
+    labels: set[str] = set()
     for text in texts:
+        labels.update(label for label in _SEPARATORS.split(text) if _is_internationalized(label))
         try:
+            if len(labels) > MAXIMUM_A_LABELS:
+                raise MalformedRequest(f"Use at most {MAXIMUM_A_LABELS} internationalized labels in all names.")
             name = _read(text)
         except RequestError as error:
             typed.append(TypedName(text, None, error.public))
@@ -79,7 +88,6 @@ def parse_names(texts: Sequence[str]) -> tuple[GeneralName, ...]:
     """Return the checked names, equal ones once.
 
     :raises MalformedRequest: with a message for each wrong one.
-    :raises BadCSR: there are too many A-labels.
     """
     if len(texts) > DEFAULT_LIMIT:
         raise MalformedRequest(f"Enter at most {DEFAULT_LIMIT} subject alternative names.")
@@ -87,9 +95,7 @@ def parse_names(texts: Sequence[str]) -> tuple[GeneralName, ...]:
     wrong = [f"{_shown(one.text)}: {one.error}" for one in typed if one.name is None]
     if wrong:
         raise MalformedRequest(" ".join(wrong))
-    names = tuple(one.name for one in typed if one.name is not None)
-    check_a_labels(b" ".join(name.der for name in names))
-    return names
+    return tuple(one.name for one in typed if one.name is not None)
 
 
 def _read(text: str) -> GeneralName:
@@ -178,6 +184,10 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_internationalized(label: str) -> bool:
+    return not label.isascii() or label[:4].lower() == "xn--"
 
 
 def _is_network(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pikachu.core.errors import BadCSR, MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509.san_input import parse_names, read_names, with_prefix
 
 RIGHT = {
@@ -103,7 +103,7 @@ def test_too_many_a_labels() -> None:
     """Checking one costs as much as several signatures."""
     alphabet = "abcdefghijklmnopqrstuvwxyz"
     names = [f"DNS:ü{one}{two}.ä{one}{two}.example" for one in alphabet[:8] for two in alphabet[:10]]
-    with pytest.raises(BadCSR):
+    with pytest.raises(MalformedRequest, match="at most 128"):
         parse_names(names)
 
 
@@ -129,3 +129,12 @@ def test_too_many_a_labels() -> None:
 def test_kinds_are_guessed(text: str, expected: str) -> None:
     """A name without a prefix gets that of its kind."""
     assert with_prefix(text) == expected
+
+
+@pytest.mark.parametrize("separator", [".", "\u3002", "\uff0e"])
+def test_many_internationalized_labels(separator: str) -> None:
+    """Converting a label costs as much as a signature, so too many are refused before the first one too many."""
+    domains = [separator.join(f"ü{number}x{part}" for part in range(12)) + ".example" for number in range(100)]
+    typed = read_names(f"DNS:{domain}" for domain in domains)
+    assert [one.name is not None for one in typed] == [True] * 10 + [False] * 90
+    assert typed[-1].error == "Use at most 128 internationalized labels in all names."
