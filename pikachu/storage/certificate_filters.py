@@ -23,7 +23,7 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.time_ranges import EVER, Bounds, bounds
-from pikachu.storage.certificate_rows import OWN_IDS
+from pikachu.storage.certificates import OWN_IDS
 from pikachu.storage.database import Transaction
 from pikachu.storage.pagination import checked, one_of
 from pikachu.storage.schema import accounts, certificates, issuers

@@ -22,11 +22,12 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.time_ranges import EVER
 from pikachu.storage.backfills import unindexed_certificates
 from pikachu.storage.certificate_filters import CertificateFilters, Kind, certificate_filters, kinds_condition
-from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.certificate_search import CertificateSearch
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Transaction
 from pikachu.storage.pagination import ListSource, decode_cursor, page
 from pikachu.storage.schema import certificates
+from pikachu.storage.transactions import StoreSection, read_transaction
 from pikachu.x509.search_text import number_terms, search_terms
 
 _c: Final = certificates.c
@@ -70,36 +71,40 @@ def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
 _BY_ROW_ID: Final = _hinted("NOT INDEXED")
 
 
-def list_certificates(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-    """Return a page of certificates; without ``infrastructure`` the CA's own are left out.
+class CertificateListStore(StoreSection):
+    """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
-    :raises MalformedRequest: for an unknown filter or sort field, and for a value that it can't have.
-    """
-    selection = certificate_filters(tx, query, now)
-    conditions = selection.conditions
-    sort = query.sort.removeprefix("-")
-    if sort == "revoked_at" and selection.status is not CertificateStatus.REVOKED:
-        raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
-    terms = number_terms(query.q) or search_terms(query.q)
-    search = CertificateSearch(tx, terms, by_owner=query.owner_id is None) if terms else None
-    unindexed = unindexed_certificates(tx) if search is not None else 0
+    @read_transaction
+    def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
+        """Return a page of certificates; without ``infrastructure`` the CA's own are left out.
 
-    few = _few(tx, selection.narrowing, None if search is None else search.candidates())
-    if few is not None:
-        # Literal values: binding thousands of parameters takes longer than the query.
-        known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
-        text_condition = [] if search is None else [search.condition]
-        found = page(
-            tx, query, _LIST, [*conditions, *text_condition, known], narrow=_BY_ROW_ID, count_narrow=_BY_ROW_ID
-        )
-        return replace(found, unindexed=unindexed)
-    if search is not None:
-        condition, ids = search.many()
-        conditions.append(condition)
-        if ids is not None:
-            conditions.append(_c.id.in_(ids))
-            return replace(page(tx, query, _LIST, conditions), unindexed=unindexed)
-    return replace(_scan(tx, query, selection), unindexed=unindexed)
+        :raises MalformedRequest: for an unknown filter or sort field, and for a value that it can't have.
+        """
+        selection = certificate_filters(tx, query, now)
+        conditions = selection.conditions
+        sort = query.sort.removeprefix("-")
+        if sort == "revoked_at" and selection.status is not CertificateStatus.REVOKED:
+            raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
+        terms = number_terms(query.q) or search_terms(query.q)
+        search = CertificateSearch(tx, terms, by_owner=query.owner_id is None) if terms else None
+        unindexed = unindexed_certificates(tx) if search is not None else 0
+
+        few = _few(tx, selection.narrowing, None if search is None else search.candidates())
+        if few is not None:
+            # Literal values: binding thousands of parameters takes longer than the query.
+            known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
+            text_condition = [] if search is None else [search.condition]
+            found = page(
+                tx, query, _LIST, [*conditions, *text_condition, known], narrow=_BY_ROW_ID, count_narrow=_BY_ROW_ID
+            )
+            return replace(found, unindexed=unindexed)
+        if search is not None:
+            condition, ids = search.many()
+            conditions.append(condition)
+            if ids is not None:
+                conditions.append(_c.id.in_(ids))
+                return replace(page(tx, query, _LIST, conditions), unindexed=unindexed)
+        return replace(_scan(tx, query, selection), unindexed=unindexed)
 
 
 def _scan(tx: Transaction, query: ListQuery, selection: CertificateFilters) -> Page[CertificateRecord]:

@@ -1,7 +1,8 @@
-"""Reads of issued certificates: lists, status, downloads, and the entries of CRLs."""
+"""Reads of issued certificates: rows and their records, status, downloads, and the entries of CRLs."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Final
 
@@ -18,9 +19,6 @@ from pikachu.core.model.certificates import (
     StatusRecord,
     format_serial,
 )
-from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.storage.certificate_lists import list_certificates
-from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, OWN_IDS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import (
     certificates,
@@ -31,11 +29,36 @@ from pikachu.storage.schema import (
     status_changes,
 )
 from pikachu.storage.transactions import StoreSection, maybe_moment, moment, point_read, read_transaction, row_id
+from pikachu.x509.san_text import certificate_sans
 
 # CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
 _ENTRIES: Final = 10_000
 
 _c: Final = certificates.c
+CERTIFICATE_COLUMNS: Final = [
+    _c.id,
+    _c.serial,
+    _c.issuer_id,
+    _c.subject,
+    _c.common_name,
+    _c.key_type,
+    _c.key_id,
+    _c.not_before,
+    _c.not_after,
+    _c.method,
+    _c.owner_id,
+    _c.policy,
+    _c.der,
+    _c.created_at,
+    _c.revoked_at,
+    _c.reason,
+    _c.deleted_at,
+    _c.infrastructure,
+    _c.sans,
+]
+# The CA's own certificates, which are few.  Conditions name them by id, since the covering indexes lack their mark.
+_own: Final = certificates.alias("own")
+OWN_IDS: Final = select(_own.c.id).where(_own.c.infrastructure.is_not(None))
 _by_id: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"), _c.deleted_at.is_(None))
 _by_serial: Final = select(*CERTIFICATE_COLUMNS).where(_c.serial == bindparam("b_serial"))
 # The root is no OCSP subject: nobody but itself could say that it is revoked.
@@ -157,6 +180,32 @@ def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> Certi
     return orphan
 
 
+def certificate_record(row: Row) -> CertificateRecord:
+    """Return the record of a row of ``CERTIFICATE_COLUMNS``."""
+    reason = row[15]
+    return CertificateRecord(
+        row[0],
+        int(row[1], 16),
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        bytes(row[6]),
+        moment(row[7]),
+        moment(row[8]),
+        Method(row[9]),
+        row[10],
+        row[11],
+        bytes(row[12]),
+        moment(row[13]),
+        maybe_moment(row[14]),
+        None if reason is None else RevocationReason(reason),
+        maybe_moment(row[16]),
+        None if row[17] is None else Infrastructure(row[17]),
+        certificate_sans(bytes(row[12])) if row[18] is None else tuple(json.loads(row[18])),
+    )
+
+
 class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
@@ -175,11 +224,6 @@ class CertificateStore(StoreSection):
             if recovered is None:
                 raise
             return recovered
-
-    @read_transaction
-    def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-        """List certificates; see :mod:`pikachu.storage.certificate_lists`."""
-        return list_certificates(tx, query, now)
 
     @read_transaction
     def expired_ids(self, tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:

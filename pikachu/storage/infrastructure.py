@@ -25,7 +25,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SealFor
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.revocation import insert_credential, record_change
 from pikachu.storage.schema import certificates, issuers

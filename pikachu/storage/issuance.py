@@ -27,7 +27,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificate_rows import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenge_passwords import (
     consume_challenge,
     release_challenge,

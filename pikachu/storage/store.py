@@ -24,6 +24,7 @@ from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.audit_key import load_audit_key, new_audit_key
 from pikachu.storage.backfills import BackfillStore
 from pikachu.storage.batches import Batches
+from pikachu.storage.certificate_lists import CertificateListStore
 from pikachu.storage.certificate_search import write_index
 from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
@@ -69,6 +70,7 @@ def _finish(tx: Transaction) -> None:
 
 class Store(
     CertificateStore,
+    CertificateListStore,
     IssuanceStore,
     EngineStore,
     InfrastructureStore,

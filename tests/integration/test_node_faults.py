@@ -309,8 +309,9 @@ def paused(tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL) -> 
     with two_nodes(tmp_path_factory.mktemp("nodes"), postgresql.url(database)) as (first, second):
         for node in (first, second):
             node.files.config.write_text(node.files.config.read_text().replace("timeout = 2s", "timeout = 10s"))
-        second.start()
+        # Before a node runs: its own writes and the definition of triggers would wait for each other.
         postgresql.execute(PAUSE, database)
+        second.start()
         yield first, second, database
         assert second.stop() == 0
         assert "Traceback" not in second.log + second.console
