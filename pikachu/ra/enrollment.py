@@ -363,7 +363,17 @@ class EnrollmentService:
 
         async def work() -> Issued | Pending:
             earlier = await self._earlier(digest) if look_up else None
-            return await self.enroll(await authorize()) if earlier is None else earlier
+            if earlier is not None:
+                return earlier
+            try:
+                request = await authorize()
+            except AuthenticationFailed:
+                # Another node may have taken a copy meanwhile, which has the challenge password now.
+                earlier = await self._earlier(digest) if look_up else None
+                if earlier is None:
+                    raise
+                return earlier
+            return await self.enroll(request)
 
         return self._in_flight.run(digest, work)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 import pytest
 
@@ -117,6 +117,37 @@ def test_one_signature(desk: Desk, way: Callable[[Desk], Callable[[], Deferred[I
     assert len(desk.signer.signed) == 1
     # The database recognizes a later copy.
     assert result_of(enroll()) == issued
+
+
+class Late:
+    """A store in which a copy that another node takes is not found at first."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._looked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def repeated(self, *arguments: Any) -> Any:
+        """Look for a copy."""
+        self._looked += 1
+        return succeed(None) if self._looked == 1 else self._store.repeated(*arguments)
+
+
+@pytest.mark.parametrize("way", [est_with_challenge, scep])
+def test_another_node_is_quicker(desk: Desk, way: Callable[[Desk], Callable[[], Deferred[Issued | Pending]]]) -> None:
+    """HA-1: its copy is recorded between the look for copies and the authentication, and has the challenge password."""
+    enroll = way(desk)
+    first = enroll()
+    desk.signer.release()
+    issued = result_of(first)
+    app = desk.stack.app
+    desk.registration = build_registration(app.config, Late(app.store), app.authority, app.policies, app.authenticator)
+    again = result_of(enroll())
+    assert isinstance(issued, Issued)
+    assert isinstance(again, Issued)
+    assert again.record == issued.record
 
 
 @WAYS
