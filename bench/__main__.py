@@ -29,18 +29,23 @@ from bench.compare import table as comparison_table
 from bench.enrollment import measure_est, measure_scep
 from bench.figures import Figure, table
 from bench.growth import measure_growth, measure_start
+from bench.nodes import measure_nodes
 from bench.revocation import measure_crls, measure_revocation
 from bench.run import FULL, QUICK, USUAL, Run
 from bench.status import measure_nonce, measure_ocsp
+from bench.tokens import measure_ocsp_keys, measure_token
 from bench.vault import measure_vault
 from pikachu import __version__
 
 ROWS: dict[str, Callable[[Run], list[Figure]]] = {
     "ocsp": measure_ocsp,
     "ocsp-nonce": measure_nonce,
+    "ocsp-keys": measure_ocsp_keys,
     "est": measure_est,
     "scep": measure_scep,
     "vault": measure_vault,
+    "token": measure_token,
+    "nodes": measure_nodes,
     "crl": measure_crls,
     "revocation": measure_revocation,
     "growth": measure_growth,
@@ -56,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "work, and prints what was measured next to what is asked for.",
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="small databases and loads; under a minute")
+    size.add_argument("--quick", action="store_true", help="small databases and loads; a few minutes")
     size.add_argument("--full", action="store_true", help="a million certificates")
     parser.add_argument("--only", action="append", choices=tuple(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")

@@ -7,6 +7,7 @@ elsewhere.  It ends after a number of requests or of seconds, whichever comes fi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -32,12 +33,14 @@ _PATIENCE = 20.0
 class Load:
     """The requests of a load, and how they are sent.
 
+    :param port: where the server listens.
     :param requests: whole HTTP requests; asked in turn, from the first again when *repeat*.
     :param most: requests in all.
     :param seconds: of time in all.
     :param reconnect: a connection a request, closed by the server.
     :param expect: octets that every answer's body holds; an answer without counts as failed.
     :param tolerant: count the good answers, however many others there are: for a peer that fails under load.
+    :param more_ports: of further servers, which get every second, third … connection.
     """
 
     port: int
@@ -50,6 +53,7 @@ class Load:
     repeat: bool = True
     expect: bytes = b""
     tolerant: bool = False
+    more_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,8 @@ class _Connection:
 
     __slots__ = ("answers", "asked_at", "received", "request", "socket")
 
-    def __init__(self, load: Load, context: ssl.SSLContext | None) -> None:
-        plain = socket.create_connection(("127.0.0.1", load.port), timeout=_PATIENCE)
+    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = plain if context is None else context.wrap_socket(plain)
         self.socket.setblocking(False)
@@ -183,9 +187,10 @@ class _Run:
         self._failed = 0
         self._failure = b""
         self._times: list[float] = []
+        self._ports = itertools.cycle((load.port, *load.more_ports))
 
     def _open(self) -> _Connection:
-        connection = _Connection(self._load, self._context)
+        connection = _Connection(next(self._ports), self._context)
         self._connections[connection.socket.fileno()] = connection
         self._poll.register(connection.socket.fileno(), select.EPOLLIN)
         return connection

@@ -18,7 +18,8 @@ import ssl
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.messages import certificate_request, new_p256_key
@@ -70,12 +71,16 @@ db_path = {database}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder with a CA, and the ports that its server listens on."""
+    """A folder with a CA, and the ports that its server listens on.
+
+    :param environment: variables of its server.
+    """
 
     folder: Path
     http: int
     https: int
     scep: int
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -125,7 +130,8 @@ def pikachu(config: Path, *arguments: str) -> str:
     return ended.stdout
 
 
-def _configured(folder: Path, database: Path = DATABASE) -> Place:
+def configured(folder: Path, database: Path = DATABASE) -> Place:
+    """Write a configuration with free ports into *folder*."""
     place = Place(folder, free_port(), free_port(), free_port())
     text = _CONFIG.format(http=place.http, https=place.https, scep=place.scep, database=database)
     place.config.write_text(text)
@@ -138,10 +144,10 @@ def founded(data: Path) -> Place:
 
     folder = data / "ca"
     if (folder / "samples.json").exists():
-        return _configured(folder)
+        return configured(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    place = _configured(folder)
+    place = configured(folder)
     password = folder / "password"
     password.write_text(secrets.token_hex(12) + "\n")
     password.chmod(0o600)
@@ -204,7 +210,7 @@ def _settle(database: Path) -> None:
 def copied(base: Place, folder: Path, database: Path | None = None) -> Place:
     """A CA like *base*, with another database when one is given.  Copies: what is measured may write."""
     shutil.copytree(base.folder, folder, ignore=shutil.ignore_patterns("db", "*.log", "*.lock"))
-    place = _configured(folder)
+    place = configured(folder)
     place.database.parent.mkdir()
     shutil.copyfile(database or base.database, place.database)
     place.database.chmod(0o600)

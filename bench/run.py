@@ -84,9 +84,12 @@ class Run:
 
     def load(self, load: Load) -> Outcome:
         """Run a load for at most this run's time."""
+        return self.whole_load(replace(load, seconds=min(load.seconds, self.sizes.seconds)))
+
+    def whole_load(self, load: Load) -> Outcome:
+        """Run a load to its own end, for what has to be done before something is measured."""
         processors = os.sched_getaffinity(0)
-        limited = replace(load, seconds=min(load.seconds, self.sizes.seconds))
-        return run(limited, max(processors) if len(processors) > 1 else None)
+        return run(load, max(processors) if len(processors) > 1 else None)
 
     @contextmanager
     def server(self, place: Place, processors: set[int] | None = None) -> Iterator[Server]:

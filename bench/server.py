@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,14 +23,21 @@ class Program:
     """A server process of this run, ended with the ``with`` block.
 
     :param processors: where it may run; ``None``: anywhere.
+    :param environment: variables that it has besides those of this process.
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, processors: set[int] | None = None, name: str = "server"
+        self,
+        command: Sequence[str],
+        folder: Path,
+        processors: set[int] | None = None,
+        name: str = "server",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = list(command)
         self._folder = folder
         self._processors = processors
+        self._environment = environment or {}
         self._output = folder / f"{name}.out"
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
@@ -47,7 +54,7 @@ class Program:
             self.process = subprocess.Popen(
                 self._command,
                 cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+                env={**os.environ, "PYTHONPATH": str(CHECKOUT), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -111,4 +118,4 @@ class Server(Program):
     def __init__(self, place: Place, processors: set[int] | None = None) -> None:
         twistd = "from twisted.scripts.twistd import run; run()"
         command = [sys.executable, "-c", twistd, "-n", "--pidfile=", "pikachu", "-c", str(place.config)]
-        super().__init__(command, place.folder, processors, "twistd")
+        super().__init__(command, place.folder, processors, "twistd", place.environment)

@@ -30,9 +30,9 @@ def measure_ocsp(run: Run) -> list[Figure]:
     issuer, serials = place.issuer(), run.serials(place, _ASKED)
     with run.server(place, run.one_core), _Peer(run, nonce=False) as peer:
         # Every answer once, so that it is signed.
-        run.load(_load(place.http, ocsp_posts(issuer, serials), most=len(serials)))
+        run.whole_load(ocsp_load(place.http, ocsp_posts(issuer, serials), most=len(serials)))
         measures = [
-            _rate(run, _load(place.http, make(issuer, serials, close=close), reconnect=close))
+            rate_of(run, ocsp_load(place.http, make(issuer, serials, close=close), reconnect=close))
             for make, close in ways.values()
         ]
         measured = median_of(run.sizes.repeats, *measures, *peer.measures)
@@ -58,8 +58,11 @@ def measure_nonce(run: Run) -> list[Figure]:
     closed = ocsp_posts(issuer, asked, nonce=True, close=True)
     with run.server(place, run.one_core), _Peer(run, nonce=True) as peer:
         # Every status once, so that the database is not what is measured.
-        run.load(_load(place.http, ocsp_posts(issuer, serials, nonce=True), most=len(serials)))
-        measures = [_rate(run, _load(place.http, kept)), _rate(run, _load(place.http, closed, reconnect=True))]
+        run.whole_load(ocsp_load(place.http, ocsp_posts(issuer, serials, nonce=True), most=len(serials)))
+        measures = [
+            rate_of(run, ocsp_load(place.http, kept)),
+            rate_of(run, ocsp_load(place.http, closed, reconnect=True)),
+        ]
         ours, ours_closed, *theirs = median_of(run.sizes.repeats, *measures, *peer.measures)
     work = "OCSP with nonce, P-256, POST"
     against = theirs[0] if theirs else None
@@ -69,11 +72,13 @@ def measure_nonce(run: Run) -> list[Figure]:
     ]
 
 
-def _load(port: int, requests: list[bytes], *, most: int = _MOST, reconnect: bool = False) -> Load:
+def ocsp_load(port: int, requests: list[bytes], *, most: int = _MOST, reconnect: bool = False) -> Load:
+    """OCSP requests over several connections."""
     return Load(port, requests, _CONNECTIONS, most, 60.0, reconnect=reconnect, expect=OCSP_SUCCESSFUL)
 
 
-def _rate(run: Run, load: Load) -> Callable[[], float]:
+def rate_of(run: Run, load: Load) -> Callable[[], float]:
+    """Return what measures the rate of *load*."""
     return lambda: run.load(load).rate
 
 
@@ -100,10 +105,10 @@ class _Peer:
             asked = [secrets.choice(asked) for _ in range(5000)]
         posts = ocsp_posts(issuer, asked, "/", nonce=nonce, close=True)
         self._question = posts[0]
-        self.measures = [_rate(run, _load(self._port, posts, reconnect=True))]
+        self.measures = [rate_of(run, ocsp_load(self._port, posts, reconnect=True))]
         if not nonce:
             gets = ocsp_gets(issuer, asked, "/", close=True)
-            self.measures.append(_rate(run, _load(self._port, gets, reconnect=True)))
+            self.measures.append(rate_of(run, ocsp_load(self._port, gets, reconnect=True)))
 
     def __enter__(self) -> _Peer:
         if self._program is not None:

@@ -95,6 +95,14 @@ def test_a_kept_connection_that_the_server_has_closed(answers: int, connections:
     assert (outcome.done, outcome.failed) == (60, 0)
 
 
+def test_a_load_on_two_servers() -> None:
+    """Each gets half of the connections."""
+    with Impatient(100) as one, Impatient(100) as other:
+        load = Load(one.port, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], 4, 40, 30.0, more_ports=(other.port,))
+        assert run(load).done == 40
+        assert (one.connections, other.connections) == (2, 2)
+
+
 def test_a_server_that_answers_nothing() -> None:
     """A fresh connection that is closed is a failure."""
     with Impatient(0) as server, pytest.raises(LoadFailed):

@@ -22,13 +22,16 @@ TOKEN: Final = "pikachu"
 CONFIGURATION: Final = "SOFTHSM2_CONF"
 
 
-def library() -> Path:
-    """The module, wherever the release puts it."""
-    require("softhsm2-util")
+def find_library() -> Path | None:
+    """Return the module, wherever the release puts it, or None."""
     found = [*glob("/usr/lib/softhsm/libsofthsm2.so"), *glob("/usr/lib/*/softhsm/libsofthsm2.so")]
-    if not found:
-        missing("libsofthsm2.so is not installed")
-    return Path(found[0])
+    return Path(found[0]) if found else None
+
+
+def library() -> Path:
+    """Return the module; skip the test where it is missing."""
+    require("softhsm2-util")
+    return find_library() or missing("libsofthsm2.so is not installed")
 
 
 @dataclass
