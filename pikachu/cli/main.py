@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
 from pikachu.cli import accounts as people
-from pikachu.cli import ca, certificates, diagnostics, init, issue, keys, ldap, policies, recovered, rekey, vault
+from pikachu.cli import (
+    ca,
+    certificates,
+    diagnostics,
+    health,
+    init,
+    issue,
+    keys,
+    ldap,
+    policies,
+    recovered,
+    rekey,
+    vault,
+)
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -39,6 +52,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
     vault.add_commands,
     recovered.add_commands,
     diagnostics.add_commands,
+    health.add_commands,
     ldap.add_commands,
     rekey.add_commands,
 )

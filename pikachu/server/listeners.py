@@ -318,6 +318,7 @@ class ListenerService(Service):
     :param setting: the port's setting as messages name it, such as ``[HTTPS] port``.
     :param port: 1 to 65535; the caller leaves out a listener that is turned off.
     :param addresses: IP addresses; none for all addresses, IPv6 and IPv4.
+    :param sockets: that systemd listens on for this listener; with any, nothing else is bound.
     :param proxies: proxies that begin each connection with a PROXY header; ``None`` expects it of nobody.
     :param drain_timeout: seconds that requests in flight get when the service stops.
     """
@@ -331,6 +332,7 @@ class ListenerService(Service):
         reactor: Any,
         *,
         addresses: Sequence[str] = (),
+        sockets: Sequence[socket.socket] = (),
         tls: TLSContextSource | None = None,
         proxies: TrustedProxies | None = None,
         drain_timeout: float = 30.0,
@@ -347,6 +349,7 @@ class ListenerService(Service):
         self._reactor = reactor
         # Both wildcards together mean what none means.
         self._addresses = () if {_ALL_IPV4, _ALL_IPV6} <= set(addresses) else tuple(dict.fromkeys(addresses))
+        self._sockets = tuple(sockets)
         self._drain_timeout = drain_timeout
         self.ports: list[IListeningPort] = []
 
@@ -357,6 +360,8 @@ class ListenerService(Service):
 
         :raises ConfigError: as :meth:`privilegedStartService`.
         """
+        if self._sockets:
+            return
         for host in self._addresses or (_ALL_IPV4,):
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
@@ -375,10 +380,13 @@ class ListenerService(Service):
         if self.ports:
             return
         try:
-            if not self._addresses:
+            if self._sockets:
+                self._adopt_sockets()
+            elif not self._addresses:
                 self._listen_everywhere()
-            for address in self._addresses:
-                self._bind(address)
+            else:
+                for address in self._addresses:
+                    self._bind(address)
         except CannotListenError as error:
             raise self._error(error.socketError, str(error.interface)) from None
         for port in self.ports:
@@ -389,6 +397,14 @@ class ListenerService(Service):
         """Bind, unless :meth:`privilegedStartService` already did."""
         self.privilegedStartService()
         super().startService()
+
+    def _adopt_sockets(self) -> None:
+        """Accept on the sockets that systemd listens on; the reactor has a copy of each descriptor."""
+        for passed in self._sockets:
+            passed.setblocking(False)
+            self.ports.append(self._reactor.adoptStreamPort(passed.fileno(), passed.family, self._factory))
+            passed.close()
+        self._sockets = ()
 
     def _listen_everywhere(self) -> None:
         try:

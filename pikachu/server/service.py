@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import IO, Any
@@ -37,6 +38,7 @@ from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
 from pikachu.server.sites import Sites, capacity, limits, proxy_settings
+from pikachu.server.systemd import ServiceNotifier
 from pikachu.server.vault_watch import TEND_SECONDS
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
@@ -63,16 +65,28 @@ class PikachuService(Service):
     """The application and its listeners, built at once and started together.
 
     :param reactor: drives it; passed in by the one module that may import it.
+    :param sockets: that systemd listens on, by the name of their listener.
+    :param notifier: reports to systemd when this is ready, reloads and stops.
     :param is_only_log: *output* is the application's log, not one beside twistd's own.
     :raises ConfigError: one line for what can't work.
     """
 
-    def __init__(self, config: Configuration, reactor: Any, output: LogOutput, *, is_only_log: bool = False) -> None:
+    def __init__(
+        self,
+        config: Configuration,
+        reactor: Any,
+        output: LogOutput,
+        *,
+        sockets: Mapping[str, Sequence[socket.socket]],
+        notifier: ServiceNotifier,
+        is_only_log: bool = False,
+    ) -> None:
         Service.setName(self, "pikachu")
         self._config = config
         self._reactor = reactor
         self._clock = clock = SystemClock(reactor)
         self._output = output
+        self._notifier = notifier
         self._is_only_log = is_only_log
         self._warnings: list[str] = [*config.warnings, *config.risks, *config.advice]
         self._lock: IO[str] | None = None
@@ -106,9 +120,14 @@ class PikachuService(Service):
             self._loops.append(_Loop("following Vault", self.app.vault.tend, TEND_SECONDS, reactor))
         if self.app.engine_recovery.is_needed:
             self._loops.append(_Loop("recovering from the PKI engine", self._recover, RECOVERY_SECONDS, reactor))
+        if notifier.watchdog_interval:
+            self._loops.append(
+                _Loop("systemd's watchdog", self._keep_watchdog, notifier.watchdog_interval, reactor),
+            )
         self._engine_failure = ""
         self._tls: list[TLSContextSource] = []
-        self.listeners = [self._listener(one) for one in config.listeners]
+        self._check_sockets(sockets)
+        self.listeners = [self._listener(one, sockets.get(one.name, ())) for one in config.listeners]
         for listener in self.listeners:
             listener.probe()
         self._give_up_orphans()
@@ -181,7 +200,18 @@ class PikachuService(Service):
 
     # --- listeners ----------------------------------------------------------------------
 
-    def _listener(self, listener: Listener) -> ListenerService:
+    def _check_sockets(self, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
+        """Refuse a socket of systemd's whose listener is turned off: its clients would wait for ever.
+
+        :raises ConfigError: that names the listener.
+        """
+        for name in sockets.keys() - {listener.name for listener in self._config.listeners}:
+            raise ConfigError(
+                f"systemd listens for {name}, which is turned off in {self._config.path}; set its port, or disable its "
+                "socket unit"
+            )
+
+    def _listener(self, listener: Listener, sockets: Sequence[socket.socket]) -> ListenerService:
         config, app = self._config, self.app
         resource, quick = self._sites.of(listener.name)
         proxies = proxy_settings(config, listener.name)
@@ -196,6 +226,7 @@ class PikachuService(Service):
             site,
             self._reactor,
             addresses=listener.addresses,
+            sockets=sockets,
             tls=tls,
             proxies=proxies.trusted if listener.proxy_protocol else None,
             drain_timeout=float(app.config.default.shutdown_timeout),
@@ -239,6 +270,7 @@ class PikachuService(Service):
     def _begin(self) -> None:
         # The reactor has set its own meanwhile.
         self._watch_signals()
+        self._notifier.notify("READY=1")
         for loop in self._loops:
             loop.start()
         self.app.store.receive_notifications(self._notified)
@@ -258,6 +290,7 @@ class PikachuService(Service):
         A step that fails is logged, and the next ones are done all the same.
         """
         Service.stopService(self)
+        self._notifier.notify("STOPPING=1")
 
         async def work() -> None:
             # All listeners at the same time: each waits for its requests.
@@ -371,6 +404,10 @@ class PikachuService(Service):
     async def _run_jobs(self) -> None:
         """Wake the runner of jobs, which holds up nothing here."""
         self.app.job_runner.wake()
+
+    async def _keep_watchdog(self) -> None:
+        """Report that the reactor runs; systemd restarts a service that no longer does."""
+        self._notifier.notify("WATCHDOG=1")
 
     async def _recheck(self) -> None:
         """Look the directory's accounts up again, when the last complete look is old enough."""

@@ -61,6 +61,7 @@ class Options(usage.Options):
         from pikachu.server.composition import check_folders
         from pikachu.server.log_output import configure
         from pikachu.server.service import PikachuService
+        from pikachu.server.systemd import ServiceNotifier, passed_sockets
 
         config = load(Path(self["config"]).absolute(), os.environ)
         parent = self.parent
@@ -78,7 +79,14 @@ class Options(usage.Options):
         )
         check_folders(config)
         use_monotonic_timers(reactor)
-        service = PikachuService(config, reactor, output, is_only_log=not own_log)
+        service = PikachuService(
+            config,
+            reactor,
+            output,
+            sockets=passed_sockets(os.environ, reactor),
+            notifier=ServiceNotifier(os.environ, os.getpid()),
+            is_only_log=not own_log,
+        )
         # A log that the command line asks for goes beside the configured one.
         if own_log:
             output.attach()

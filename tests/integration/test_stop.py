@@ -17,6 +17,7 @@ import pytest
 
 from pikachu.server.log_output import LEVELS, LogOutput
 from pikachu.server.service import PikachuService
+from pikachu.server.systemd import ServiceNotifier
 from pikachu.storage.lock import lock_database
 from tests.support.server import DEADLINE, make_server
 
@@ -79,7 +80,9 @@ def test_a_listener_that_does_not_stop(tmp_path: Path, failing: Callable[[], Def
     server = make_server(tmp_path)
     database = server.folder / "pikachu.sqlite"
     reactor = Reactor([failing, lambda: succeed(None)])
-    service = PikachuService(server.files.load(), reactor, LogOutput(LEVELS["ERROR"], []))
+    service = PikachuService(
+        server.files.load(), reactor, LogOutput(LEVELS["ERROR"], []), sockets={}, notifier=ServiceNotifier({}, 0)
+    )
     service.startService()
     assert len(reactor.ports) == 4
     with capturedLogs() as logged:
