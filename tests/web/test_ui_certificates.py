@@ -34,7 +34,7 @@ class TestList:
         assert ">User<" not in text
         admins = pages.visitor("root").get("/certificates")
         assert ">User<" in admins
-        assert '<td class="short">alice</td>' in admins
+        assert 'class="short">alice</td>' in admins
         assert re.search(r'<select id="filter-infrastructure"[^>]*><option value="">Left out<', admins)
 
     def test_ones_own(self, pages: Pages, alice: Visitor) -> None:

@@ -68,7 +68,7 @@ def test_selected_rows(pages: Pages, alice: Visitor) -> None:
     page = alice.follow(confirm(alice, question, 2, reason="superseded"))
     assert "Revoke 2 certificates" in text_of(page)
     assert "2 of 2" in text_of(page)
-    assert len(re.findall(r'<td><span class="badge good">Done</span></td>', page)) == 2
+    assert len(re.findall(r'<td [^>]*><span class="badge good">Done</span></td>', page)) == 2
     for index, identity in enumerate(ids):
         assert bool(result_of(pages.stack.app.store.certificate(identity)).revoked_at) is (index in (0, 2))
     assert f'href="/certificates/{ids[0]}"' in page
@@ -97,8 +97,8 @@ def test_page_and_all(pages: Pages, alice: Visitor) -> None:
     page = alice.get("/jobs/1?state=done")
     assert "15 of 15" in text_of(page)
     assert "Completed" in text_of(page)
-    assert '<td class="name">device00.example.com</td>' in page
-    assert re.findall(r'<td class="name"><a [^>]*>([^<]*)', alice.get("/certificates")) == ["other.example.com"]
+    assert re.search(r'<td [^>]*class="name">device00\.example\.com</td>', page)
+    assert re.findall(r'<td [^>]*class="name"><a [^>]*>([^<]*)', alice.get("/certificates")) == ["other.example.com"]
 
 
 def test_all_that_filters_select(pages: Pages, alice: Visitor) -> None:
@@ -153,8 +153,8 @@ def test_failures(pages: Pages, root: Visitor) -> None:
     page = root.follow(confirm(root, question, 3))
     assert "Failed" in text_of(page)
     failed = root.get("/jobs/1?state=failed")
-    assert f"<td>{own}</td>" in failed
-    assert f"<td>{ids[0]}</td>" not in failed
+    assert f'data-label="ID" data-part="">{own}</td>' in failed
+    assert f'data-label="ID" data-part="">{ids[0]}</td>' not in failed
     lines = root.get("/jobs/1?format=csv").splitlines()
     assert "ID,Name,State,Message,Ended (UTC)" in lines
     assert any(line.startswith(f"{own},") and ",Failed," in line for line in lines)
@@ -193,7 +193,7 @@ def test_list(pages: Pages, alice: Visitor, root: Visitor) -> None:
     alice.follow(confirm(alice, ask(alice, "/certificates", "revoke", rows="page"), 1))
     root.follow(confirm(root, ask(root, "/certificates", "delete", rows="page"), 1))
     finish(pages)
-    assert re.findall(r'<td class="name"><a [^>]*>([^<]*)', alice.get("/jobs")) == ["Revoke 1 certificate"]
+    assert re.findall(r'<td [^>]*class="name"><a [^>]*>([^<]*)', alice.get("/jobs")) == ["Revoke 1 certificate"]
     assert "Delete 1 certificate" in root.get("/jobs")
     assert "Revoke" not in root.get("/jobs?action=delete&sort=-total").partition("<tbody>")[2].partition("</tbody>")[0]
     assert "alice" in root.get("/jobs?format=csv")

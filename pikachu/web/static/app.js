@@ -106,6 +106,14 @@ each("form[data-tools]", (form) => form.addEventListener("formdata", (event) => 
   for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
 }));
 
+// The headings of a list stay in sight unless it is wider than its frame, in which it then scrolls.
+const frames = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    target.classList.toggle("fits", target.firstElementChild.offsetWidth <= target.clientWidth);
+  }
+});
+each(".scroll:has(> .list)", (frame) => frames.observe(frame));
+
 // The selection of rows: one box for all of the page, and the number of those that are ticked.
 each("form[data-bulk]", (form) => {
   const rows = form.elements.rows;

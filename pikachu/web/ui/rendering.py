@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from pikachu import __version__
 from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.static import StaticFiles
+from pikachu.web.ui.tables import Heading
 
 FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
 
@@ -33,7 +34,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(moment=moment, day=day, duration=duration)
+        self._environment.filters.update(moment=moment, day=day, duration=duration, cells=cells)
         self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
 
     def render(self, template: str, context: Mapping[str, object]) -> bytes:
@@ -67,6 +68,17 @@ def duration(value: timedelta | None) -> str:
         if count:
             units.append(f"{count} {unit}")
     return " ".join(units[:2]) or "0 s"
+
+
+def cells(row: Markup, headings: Sequence[Heading]) -> Markup:
+    """Label the cells of a list's row with the headings of their columns, which phones show beside them.
+
+    :raises ValueError: when the row has not one cell for each column.
+    """
+    _, *texts = row.split("<td")
+    label = Markup('<td data-label="{}" data-part="{}"')
+    labelled = [label.format(heading.label, heading.part) + text for heading, text in zip(headings, texts, strict=True)]
+    return Markup("").join(labelled)
 
 
 @pass_context

@@ -44,6 +44,14 @@ _PARAMETERS: Final = frozenset({"q", "sort", "limit", "cursor", "at", "format"})
 # Rows of a CSV that are read at a time, and the memory that they are counted with until they are sent.
 _CSV_ROWS: Final = 250
 _CSV_BYTES: Final = 128 * 1024
+# What columns of these names are on a card.
+_CARD_PARTS: Final = {
+    "status": "status",
+    "state": "status",
+    "decision": "status",
+    "actions": "actions",
+    "view": "actions",
+}
 # A spreadsheet evaluates a cell with such a prefix as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -111,12 +119,16 @@ class Heading:
 
     :param link: sorts by it; empty when it can't be sorted by.
     :param order: ``ascending``, ``descending``, or empty.
+    :param sort: the store's sort field, or empty.
+    :param part: of the card that a row is on a phone: ``title``, ``status``, ``actions``, or empty.
     """
 
     label: str
     name: str
     link: str
     order: str
+    sort: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +191,24 @@ class ListView:
     def more_chosen(self) -> bool:
         """Return whether one of them has a value."""
         return any(self.chosen.get(one.name) for one in self.more_filters)
+
+    @property
+    def orders(self) -> Sequence[tuple[str, str]]:
+        """Return the values of ``sort`` with their labels, for phones, where the headings are hidden."""
+        default, label = self.table.default_sort, "Default order"
+        orders = []
+        for heading in self.headings:
+            if not heading.sort:
+                continue
+            for sort, text in (
+                (heading.sort, f"{heading.label}, ascending"),
+                (f"-{heading.sort}", f"{heading.label}, descending"),
+            ):
+                if sort == default:
+                    label = text
+                else:
+                    orders.append((sort, text))
+        return [("", label), *orders]
 
     @property
     def label(self) -> str:
@@ -264,7 +294,7 @@ class Table(Generic[T]):
                     known = ", ".join(choice for choice, _ in filters[name].choices)
                     return f"Unknown {filters[name].label.lower()} “{value[:80]}”. Use one of: {known}."
             elif name == "sort":
-                if value.removeprefix("-") not in sorts:
+                if value and value.removeprefix("-") not in sorts:
                     return f"This list can't be sorted by “{value[:80]}”. Use one of: {', '.join(sorts)}."
             elif name not in _PARAMETERS and name not in self.parameters:
                 known = ", ".join(["q", *filters] if self.searchable else filters)
@@ -340,7 +370,7 @@ class Table(Generic[T]):
             table=self,
             path=path,
             items=items,
-            headings=[self._heading(column, query, link) for column in self._columns(visit) if not column.csv_only],
+            headings=self._headings(visit, query, link),
             query=query,
             chosen=query.filters,
             first=first,
@@ -366,20 +396,29 @@ class Table(Generic[T]):
         actions = () if self.selection is None else self.selection.actions
         return [one for one in actions if visit.principal.is_admin or not one.admins]
 
-    @staticmethod
-    def _heading(column: Column, query: ListQuery, link: Callable[..., str]) -> Heading:
-        if column.sort is None:
-            return Heading(column.label, column.name, "", "")
-        order = ""
-        if query.sort.removeprefix("-") == column.sort:
-            order = "descending" if query.sort.startswith("-") else "ascending"
-        # A click reverses the order; without a selected order the newest come first.
-        next_sort = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
-        return Heading(column.label, column.name, link(sort=next_sort), order)
+    def _headings(self, visit: PageRequest, query: ListQuery, link: Callable[..., str]) -> list[Heading]:
+        columns = [column for column in self._columns(visit) if not column.csv_only]
+        title = next(column for column in columns if column.name != "id")
+        headings = []
+        for column in columns:
+            part = "title" if column is title else _CARD_PARTS.get(column.name, "")
+            headings.append(replace(_heading(column, query, link), part=part))
+        return headings
 
     def csv_columns(self, visit: PageRequest) -> list[Column]:
         """Return the columns of the CSV."""
         return [column for column in self._columns(visit) if column.text is not None]
+
+
+def _heading(column: Column, query: ListQuery, link: Callable[..., str]) -> Heading:
+    if column.sort is None:
+        return Heading(column.label, column.name, "", "")
+    order = ""
+    if query.sort.removeprefix("-") == column.sort:
+        order = "descending" if query.sort.startswith("-") else "ascending"
+    # A click reverses the order; without a selected order the newest come first.
+    next_sort = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
+    return Heading(column.label, column.name, link(sort=next_sort), order, column.sort)
 
 
 async def _fetch_page(
