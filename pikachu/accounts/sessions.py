@@ -26,6 +26,7 @@ from pikachu.core.model.account_objects import AccountCertificate, NewAccountCer
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Account, Principal, Scope
+from pikachu.core.model.sign_in import EndedSession, SessionEnd
 from pikachu.core.model.times import utc
 from pikachu.core.owners import may_act
 from pikachu.core.sealing import Sealer
@@ -38,6 +39,8 @@ MAXIMUM_AGE: Final = timedelta(hours=12)
 CONFIRMED: Final = timedelta(minutes=5)
 #: Maximum number of client certificates bound to one account.
 MAXIMUM_CERTIFICATES: Final = 20
+#: How long the reason of a session's end, and a draft of a form sent after it, are kept.
+REMEMBERED: Final = timedelta(days=1)
 #: Minimum time between two writes of a session's last activity.
 _TOUCH_INTERVAL: Final = timedelta(seconds=15)
 _SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
@@ -69,7 +72,7 @@ class Sessions:
     async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
         """Begin a session of the active account of that name and password; return it and its secret.
 
-        Fails as ``Authenticator.basic`` does: in one way for every cause; and with Conflict when the account was
+        Fails as ``Authenticator.basic`` does, and with Conflict when the account was
         suspended or given another password meanwhile.
         """
         account = await self._authenticator.verified(username, password, address)
@@ -118,8 +121,11 @@ class Sessions:
         session, account = row
         now = self._now()
         if not self._lasts(session, now):
+            event, reason = _idle_event(session, account), SessionEnd.IDLE
+            if _is_within(session.last_seen_at, self.maximum_idle, now):
+                event, reason = _event_of(session, account, "maximum duration"), SessionEnd.AGE
             try:
-                await self._store.end_session(session.id, _idle_event(session, account), now)
+                await self._store.end_session(session.id, event, now, reason)
             except NotFound:
                 # Another request has ended it meanwhile.
                 return None
@@ -130,6 +136,16 @@ class Sessions:
             await self._store.touch_session(session.id, now)
             session = replace(session, last_seen_at=now)
         return session, account
+
+    @uncancelled
+    async def ended(self, secret: str) -> EndedSession | None:
+        """Return how the session of that secret has ended, within the last day, or None if that is not known."""
+        return await self._store.ended_session(_digest(secret)) if _SECRET.fullmatch(secret) else None
+
+    def remaining(self, session: Session) -> timedelta:
+        """Return the time until the session ends without further activity."""
+        end = min(session.last_seen_at + self.maximum_idle, session.created_at + MAXIMUM_AGE)
+        return max(end - self._now(), timedelta())
 
     @uncancelled
     async def still(self, session: Session) -> Account | None:
@@ -187,7 +203,9 @@ class Sessions:
         account = await self._store.account(account_id)
         if session_id not in {session.id for session in await self._store.sessions_of(account_id)}:
             raise NotFound("there is no such session")
-        await self._store.end_session(session_id, _event("logout", account, actor), self._now())
+        event = _event("logout", account, actor)
+        reason = SessionEnd.ELSEWHERE if actor.owner_id == account_id else SessionEnd.ADMINISTRATOR
+        await self._store.end_session(session_id, event, self._now(), reason)
 
     @uncancelled
     async def force_logout(self, actor: Principal, account_id: int) -> int:
@@ -209,11 +227,12 @@ class Sessions:
 
     @uncancelled
     async def forget_idle(self) -> int:
-        """End idle sessions and return their number."""
+        """End idle sessions and return their number; forget how sessions ended, and drafts, after a day."""
         ended, last, now = 0, _BATCH, self._now()
         while last == _BATCH:
             last = await self._store.end_idle_sessions(now - self.maximum_idle, _idle_event, now, _BATCH)
             ended += last
+        await self._store.forget_ended(now - REMEMBERED)
         return ended
 
     # --- client certificates --------------------------------------------------------------
@@ -305,7 +324,11 @@ def _is_within(at: datetime, period: timedelta, now: datetime) -> bool:
 
 
 def _idle_event(session: Session, account: Account) -> Event:
-    return _event("logout", account, account_principal(account, session.address), reason="idle too long")
+    return _event_of(session, account, "idle too long")
+
+
+def _event_of(session: Session, account: Account, reason: str) -> Event:
+    return _event("logout", account, account_principal(account, session.address), reason=reason)
 
 
 def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:

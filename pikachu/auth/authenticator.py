@@ -26,6 +26,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.people import (
     Account,
     AccountSource,
+    AccountState,
     ChallengePassword,
     Credentials,
     Principal,
@@ -53,6 +54,13 @@ _ENROLL_ONLY: Final = frozenset({Scope.ENROLL})
 _TOKEN: Final = re.compile(r"pik_[A-Za-z0-9_-]{43}")
 _CHALLENGE: Final = re.compile("[0-9A-F]{32}")
 _WRONG_PASSWORD: Final = "wrong username or password"  # noqa: S105 - a message
+#: What the right password of an account that may not sign in is answered; there is nothing left to guess.
+_INACTIVE: Final = MappingProxyType(
+    {
+        AccountState.PENDING: "Your account is waiting for approval. An administrator has to approve it.",
+        AccountState.SUSPENDED: "Your account is suspended. Ask an administrator to activate it.",
+    }
+)
 _WRONG_TOKEN: Final = "the token is wrong or has expired"  # noqa: S105 - a message
 _WRONG_CHALLENGE: Final = "the challenge password is wrong, used or expired"
 
@@ -147,8 +155,9 @@ class Authenticator:
     async def basic(self, username: str, password: str, address: str) -> Principal:
         """Authenticate an active account by user name and password.
 
-        Fails with AuthenticationFailed, with one message for every cause, and with RateLimited, Overloaded and
-        StoreUnavailable; for a name that no local account has, also with DirectoryUnavailable.
+        Fails with AuthenticationFailed, with one message for every cause except the right password of a pending or
+        suspended account, and with RateLimited, Overloaded and StoreUnavailable; for a name that no local account has,
+        also with DirectoryUnavailable.
         """
         return account_principal(await self._account(username, password, address), address)
 
@@ -189,7 +198,10 @@ class Authenticator:
             self._limits.password_succeeded(username, address)
             return account
         locked = self._limits.password_failed(username, address)
-        return await self._refuse_password(account, address, reason or "", locked)
+        message = _WRONG_PASSWORD
+        if account is not None and reason == _inactive_reason(account):
+            message = _INACTIVE.get(account.state, _WRONG_PASSWORD)
+        return await self._refuse_password(account, address, reason or "", locked, message)
 
     async def _verify(
         self, account: Account | None, name: str | None, password: str
@@ -212,7 +224,7 @@ class Authenticator:
             account = await self._directory.record(person, address)
         except AuthenticationFailed as error:
             return account, str(error.context["reason"])
-        return account, None if may_act(account) else f"the account is {account.state}"
+        return account, None if may_act(account) else _inactive_reason(account)
 
     async def _confirmed(self, account: Account, person: Person) -> str | None:
         """Return why *person* does not confirm the password of *account*, or None."""
@@ -228,7 +240,7 @@ class Authenticator:
             return "wrong password" if account is not None else "no such account"
         if account is None:
             return "no such account"
-        return None if local and may_act(account) else f"the account is {account.state}"
+        return None if local and may_act(account) else _inactive_reason(account)
 
     async def _refuse_password(
         self, account: Account | None, address: str, reason: str, locked: int, message: str = _WRONG_PASSWORD
@@ -253,7 +265,7 @@ class Authenticator:
             if token.expires_at is not None and token.expires_at <= self._now():
                 reason = f"the token {token.name} has expired"
             elif not may_act(account):
-                reason = f"the account is {account.state}"
+                reason = _inactive_reason(account)
             else:
                 self._touch(token)
                 return account_principal(account, address, token.scopes)
@@ -440,6 +452,11 @@ class Authenticator:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
+
+
+def _inactive_reason(account: Account) -> str:
+    """Return why right credentials sign in nobody."""
+    return f"the account is {account.state}"
 
 
 def _normalise(text: str) -> str | None:

@@ -46,9 +46,11 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, NewAccount, NewToken, Token
 from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
+from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
 from pikachu.core.recovery_interfaces import IRecoveryStore
+from pikachu.core.sign_in_interfaces import ISignInStore
 
 if TYPE_CHECKING:
     # Nothing here needs its library.
@@ -406,11 +408,13 @@ class ISessionStore(Protocol):
 
     def touch_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
     def confirm_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
-    def end_session(self, session_id: int, event: Event | None, now: datetime) -> Deferred[None]:
-        """Delete a session.  Fails with NotFound."""
+    def end_session(
+        self, session_id: int, event: Event | None, now: datetime, reason: SessionEnd | None = None
+    ) -> Deferred[None]:
+        """Delete a session, and record the *reason* for its browser.  Fails with NotFound."""
 
     def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
-        """Delete all sessions of an account; return their number.  Fails with NotFound."""
+        """Delete all sessions of an account, by an administrator; return their number.  Fails with NotFound."""
 
     def end_idle_sessions(
         self, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
@@ -462,7 +466,7 @@ class IKeyStore(Protocol):
 class Sealed:
     """A value of the database that is sealed under SECRET_KEY.
 
-    :param kind: ``key``, ``challenge password``, ``service key`` or ``audit key``.
+    :param kind: ``key``, ``challenge password``, ``service key``, ``draft`` or ``audit key``.
     :param name: the name of a key, the prefix of a challenge password, or the purpose of a service key.
     :param row: the binding to its row; see :mod:`pikachu.core.sealing`.
     """
@@ -569,6 +573,7 @@ class IStore(
     IRecoveryStore,
     IEngineStore,
     IJobStore,
+    ISignInStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

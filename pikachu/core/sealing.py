@@ -37,6 +37,11 @@ def credential_row(row_id: int, key_identifier: bytes, certificate: bytes) -> by
     return _row("service_credentials", row_id, hashlib.sha256(key_identifier + certificate).digest())
 
 
+def draft_row(row_id: int, account_id: int) -> bytes:
+    """Return the binding of a form draft to its row and its account."""
+    return _row("drafts", row_id, b"%d" % account_id)
+
+
 def audit_key_row(row_id: int) -> bytes:
     """Return the binding of the key of the audit log to its row."""
     return _row("audit_keys", row_id, b"")

@@ -8,6 +8,7 @@ from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
@@ -129,6 +130,7 @@ class Application:
     batches: EnrollmentBatches
     holdings: Holdings
     sessions: Sessions
+    drafts: Drafts
     enrollment: EnrollmentService
     est: ESTRegistration
     scep: SCEPRegistration

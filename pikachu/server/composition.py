@@ -17,6 +17,7 @@ from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
@@ -480,6 +481,7 @@ def _assemble(
             clock=clock,
             maximum_idle=config.default.max_idle_time,
         ),
+        drafts=Drafts(store=store, sealer=sealer, clock=clock),
         enrollment=registration.enrollment,
         est=registration.est,
         scep=registration.scep,

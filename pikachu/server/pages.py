@@ -153,6 +153,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
     ]
     return UIResource(
         sessions=app.sessions,
+        drafts=app.drafts,
         sealer=app.sealer,
         inventory=app.inventory,
         clock=app.clock,

@@ -13,12 +13,14 @@ from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
+from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
+from pikachu.storage.sign_in import end_all_sessions
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -291,7 +293,7 @@ class AccountStore(StoreSection):
             lost = lost or (old.role is Role.ADMIN and account.role is not Role.ADMIN)
         if lost or account.password_hash != old.password_hash:
             # End the sessions that were opened with the previous password or state (USR-4).
-            tx.write(_all_sessions, {"b_id": old.id})
+            end_all_sessions(tx, old.id, SessionEnd.ACCOUNT if lost else SessionEnd.PASSWORD, now)
         if lost:
             details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
             for row in tx.rows(_token_names, {"b_account": old.id}):

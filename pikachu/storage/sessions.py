@@ -13,11 +13,13 @@ from pikachu.core.model.account_objects import AccountCertificate, NewAccountCer
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Account
+from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.owners import may_act, require_usable
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import account_certificates, accounts, sessions
+from pikachu.storage.sign_in import end_all_sessions, record_end
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -51,7 +53,6 @@ _touch: Final = (
 )
 _confirm: Final = update(sessions).where(_s.id == bindparam("b_id")).values(confirmed_at=bindparam("v_confirmed"))
 _end: Final = delete(sessions).where(_s.id == bindparam("b_id"))
-_end_all: Final = delete(sessions).where(_s.account_id == bindparam("b_account"))
 _idle: Final = (
     select(*_COLUMNS)
     .where(_s.last_seen_at < bindparam("b_before"))
@@ -112,6 +113,7 @@ class SessionStore(StoreSection):
         at = int(now.timestamp())
         # End the oldest sessions beyond the limit.
         for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
+            record_end(tx, row[0], SessionEnd.LIMIT, now)
             tx.write(_end, {"b_id": row[0]})
         values = {
             "digest": session.digest,
@@ -149,18 +151,27 @@ class SessionStore(StoreSection):
         tx.write(_confirm, {"b_id": session_id, "v_confirmed": int(now.timestamp())})
 
     @write_transaction
-    def end_session(self, tx: Transaction, session_id: int, event: Event | None, now: datetime) -> None:
-        """Delete a session; NotFound."""
+    def end_session(
+        self,
+        tx: Transaction,
+        session_id: int,
+        event: Event | None,
+        now: datetime,
+        reason: SessionEnd | None = None,
+    ) -> None:
+        """Delete a session, and record the *reason* for its browser; NotFound."""
         _find(tx, session_id)
+        if reason is not None:
+            record_end(tx, session_id, reason, now)
         tx.write(_end, {"b_id": session_id})
         if event is not None:
             write_event(tx, event, now)
 
     @write_transaction
     def end_sessions(self, tx: Transaction, account_id: int, event: Event, now: datetime) -> int:
-        """Delete all sessions of an account; return their number.  NotFound."""
+        """Delete all sessions of an account, by an administrator; return their number.  NotFound."""
         find_account(tx, account_id)
-        ended = tx.write(_end_all, {"b_account": account_id})
+        ended = end_all_sessions(tx, account_id, SessionEnd.ADMINISTRATOR, now)
         write_event(tx, event, now)
         return ended
 
@@ -171,6 +182,7 @@ class SessionStore(StoreSection):
         """Delete up to *most* sessions that were idle since *before*, each with its event; return their number."""
         idle = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
         for session in idle:
+            record_end(tx, session.id, SessionEnd.IDLE, now)
             tx.write(_end, {"b_id": session.id})
             write_event(tx, record(session, find_account(tx, session.account_id)), now)
         return len(idle)

@@ -48,6 +48,7 @@ from pikachu.storage.revocation import RevocationStore, prove_writable, register
 from pikachu.storage.sealed_columns import SealedStore, newest_sealed
 from pikachu.storage.sessions import SessionStore
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
+from pikachu.storage.sign_in import SignInStore
 from pikachu.storage.statistics import StatisticsStore
 from pikachu.storage.templates import TemplateStore
 
@@ -93,6 +94,7 @@ class Store(
     StatisticsStore,
     BackfillStore,
     JobStore,
+    SignInStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -41,6 +41,23 @@ def named_origin(request: BoundedRequest, host: bytes | None) -> str:
     return f"https://{text}" if _HOST.fullmatch(text) else ""
 
 
+def is_same_origin(request: BoundedRequest, host: bytes | None) -> bool:
+    """Return whether the browser says that a page of this server has sent the request.
+
+    :param host: the Host header.
+    """
+    try:
+        check_origin(request, host)
+    except NotAuthorized:
+        return False
+    return request.getHeader(b"Origin") is not None or request.getHeader(b"Sec-Fetch-Site") == b"same-origin"
+
+
+def is_navigation(request: BoundedRequest) -> bool:
+    """Return whether the response is shown to a person, rather than read by a script of a page."""
+    return request.getHeader(b"Sec-Fetch-Dest") in (None, b"document")
+
+
 def check_origin(request: BoundedRequest, host: bytes | None) -> None:
     """Check that a page of this server has sent the request, as far as the browser reports its origin (UI-5).
 

@@ -46,3 +46,56 @@ def test_without_scripts(browser: Browser, server: Server) -> None:
         expect(one.page.get_by_role("link", name="Users")).to_be_visible()
         one.page.get_by_role("button", name="Log out").click()
         expect(one.page).to_have_url(re.compile("/login$"))
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "without"])
+def test_entries_outlive_a_session(browser: Browser, server: Server, scripts: bool) -> None:
+    """ROL-2: a form that is sent after the session has ended comes back with its entries."""
+    with window(browser, server, NARROW, java_script_enabled=scripts) as one:
+        one.sign_in("alice", "password of alice")
+        one.open("/policies/new")
+        one.page.fill("#name", "my gateways")
+        one.page.fill("#days", "31")
+        with window(browser, server) as other:
+            other.sign_in("alice", "password of alice")
+            other.open("/account")
+            # This test's other case may have left sessions behind; the newest but the current one is first.
+            other.page.get_by_role("button", name="End the session").first.click()
+            expect(other.page.get_by_role("status")).to_contain_text("The session has ended.")
+        one.page.get_by_role("button", name="Generate").click()
+        expect(one.page.get_by_role("status")).to_contain_text("ended from another browser")
+        if scripts:
+            one.check()
+        one.page.fill("#username", "alice")
+        one.page.fill("#password", "password of alice")
+        one.page.click("main button.primary")
+        expect(one.page.get_by_role("status")).to_contain_text("Your entries were restored")
+        expect(one.page.locator("#name")).to_have_value("my gateways")
+        expect(one.page.locator("#days")).to_have_value("31")
+        if scripts:
+            one.check()
+
+
+@pytest.mark.parametrize("theme", get_args(Theme))
+def test_warning_before_the_end(browser: Browser, server: Server, theme: Theme) -> None:
+    """ROL-2: two minutes before a session ends, the page offers to prolong it; afterwards, it says so."""
+    with window(browser, server, NARROW, theme) as one:
+        one.sign_in("alice", "password of alice")
+        one.page.clock.install()
+        one.open("/account")
+        warning = one.page.get_by_role("alert")
+        left = [100, 1200]
+        one.page.route("**/session", lambda route: route.fulfill(json={"seconds": left[0]}))
+        one.page.clock.fast_forward(1_075_000)
+        expect(warning).to_have_count(0)
+        one.page.clock.fast_forward(10_000)
+        expect(warning).to_contain_text("You will be signed out in 2 minutes.")
+        one.check()
+        left.pop(0)
+        one.page.get_by_role("button", name="Stay signed in").click()
+        expect(warning).to_have_count(0)
+        one.page.unroute("**/session")
+        one.page.route("**/session", lambda route: route.fulfill(status=401))
+        one.page.clock.fast_forward(1_085_000)
+        expect(warning).to_contain_text("You are signed out.")
+        one.check()

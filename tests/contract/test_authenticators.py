@@ -116,10 +116,11 @@ def test_http_basic_gives_the_account(people: People) -> None:
 
 
 def test_a_suspended_account_does_not_sign_in(people: People) -> None:
-    """The right password doesn't help, and the answer doesn't tell."""
+    """The right password doesn't help, but who has it is told why; nobody else is (ROL-2)."""
     account = people.sign_in()
     result_of(people.stack.app.accounts.suspend(SYSTEM, account.id))
-    assert people.refuse("dora", PASSWORD).public == WRONG
+    assert people.refuse("dora", "another password").public == WRONG
+    assert people.refuse("dora", PASSWORD).public.startswith("Your account is suspended.")
     assert people.reasons()[-1] == "the account is suspended"
     result_of(people.stack.app.accounts.activate(SYSTEM, account.id))
     assert people.sign_in().id == account.id

@@ -35,8 +35,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0017: no batches.
+#: Statements that make a database of this version one of version 0018: no reasons of ended sessions, no drafts.
+AS_0018: Final = (
+    "DROP TABLE ended_sessions",
+    "DROP TABLE drafts",
+    "UPDATE pikachu_schema SET version_num = '0018'",
+)
+#: And one of version 0017: no batches.
 AS_0017: Final = (
+    *AS_0018,
     "DROP INDEX challenges_batch",
     "DROP TABLE batches",
     *(f"ALTER TABLE challenges DROP COLUMN {name}" for name in ("policy", "batch_id")),

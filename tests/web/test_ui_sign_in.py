@@ -81,16 +81,21 @@ def test_one_answer_for_whatever_was_wrong(pages: Pages, name: str, password: st
 
 
 def test_pending_and_suspended_accounts_stay_out(pages: Pages) -> None:
-    """USR-1: the right password of an account that is not active is as wrong as any."""
+    """USR-1, ROL-2: the right password of an account that is not active is told so; a wrong one is not."""
     pages.add("pending1", state=AccountState.PENDING)
-    assert pages.visitor().sign_in("pending1").status == 401
+    response = pages.visitor().sign_in("pending1")
+    assert response.status == 401
+    assert "Your account is waiting for approval." in text_of(response.body.decode())
+    assert "wrong username or password" in text_of(pages.visitor().sign_in("pending1", "guess").body.decode())
     pages.add("carol1")
     visitor = pages.visitor("carol1")
     visitor.get("/")
     account = pages.accounts["carol1"]
     result_of(pages.stack.app.accounts.suspend(SYSTEM, account.id))
     assert visitor.request("GET", "/").status == 302
-    assert pages.visitor().sign_in("carol1").status == 401
+    response = pages.visitor().sign_in("carol1")
+    assert response.status == 401
+    assert "Your account is suspended." in text_of(response.body.decode())
 
 
 def test_lock(pages: Pages) -> None:

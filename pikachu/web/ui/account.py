@@ -100,7 +100,7 @@ class AccountPages(Pages):
         """Show the form for a new password."""
         return self._password_form(visit)
 
-    @page("POST", "/account/password", audience=Audience.USER)
+    @page("POST", "/account/password", audience=Audience.USER, keeps_draft=False)
     async def change_password(self, visit: PageRequest) -> PageReply:
         """Change the password after checking the current one; end all other sessions and renew this session's
         secret.

@@ -20,26 +20,31 @@ from twisted.web.server import NOT_DONE_YET
 
 from werkzeug.exceptions import HTTPException
 
+from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError
+from pikachu.core.errors import AuthenticationFailed, PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.core.model.sign_in import Draft, EndedSession
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.core.sealing import Sealer
 from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
 from pikachu.inventory.certificates import CertificateQueries
-from pikachu.web.browsers import SESSION, check_origin, read_cookies
+from pikachu.web.browsers import SESSION, check_origin, is_navigation, is_same_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
-from pikachu.web.ui.cookies import NOTICE, VISITOR, cookie, open_notice, seal_notice
+from pikachu.web.ui.cookies import NO_NOTICE, NOTICE, VISITOR, Notice, cookie, open_notice, seal_notice
+from pikachu.web.ui.drafts import DRAFT, draft_location, draft_of, fill_in
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect, own_path
+from pikachu.web.ui.session_ends import DRAFT_KEPT, DRAFT_RESTORED, FORM_EXPIRED, end_text
 
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
@@ -58,6 +63,12 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
 }
 #: The pages about issuing, where administrators see which setting is missing.
 ADVICE_PATHS: Final = frozenset({"/", "/ra", "/certificates"})
+_EXPIRED: Final = Problem(
+    HTTPStatus.FORBIDDEN,
+    "urn:pikachu:problem:form-expired",
+    "This form has expired",
+    "Nothing was saved. Reload the form and submit it again.",
+)
 _VISITOR_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
 
 
@@ -103,6 +114,7 @@ class UIResource(Resource):
         self,
         *,
         sessions: Sessions,
+        drafts: Drafts,
         sealer: Sealer,
         inventory: CertificateQueries,
         clock: IClock,
@@ -116,6 +128,7 @@ class UIResource(Resource):
         self._advice = tuple(advice)
         self.pages = tuple(pages)
         self._sessions = sessions
+        self._drafts = drafts
         self._sealer = sealer
         self._inventory = inventory
         self._clock = clock
@@ -159,11 +172,12 @@ class UIResource(Resource):
             page.admit(visit.principal)
             if page.method == "POST":
                 check_origin(request, request.named_host)
-                _check_csrf(visit)
+                if not _has_csrf_token(visit):
+                    return await self._expired(page, visit)
             reply = await page.serve(None, visit)
         except AuthenticationFailed as error:
             if visit.session is None and page.audience is not Audience.ANYONE:
-                return _to_login(request, page, new_cookies)
+                return await self._to_login(page, visit, new_cookies)
             return self._problem_page(request, problem_of(error), visit)
         except PasswordNeeded:
             return_path = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
@@ -172,13 +186,14 @@ class UIResource(Resource):
             )
         except PikachuError:
             return self._problem_page(request, failure_problem(request, Failure()), visit)
-        return self._reply(visit, reply, cookies, new_cookies)
+        return await self._reply(visit, reply, cookies, new_cookies)
 
     async def _visit(
         self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str], *, seen: bool = True
     ) -> tuple[PageRequest, list[bytes]]:
         """Return the authenticated page request, and the new cookies for the browser."""
         query = _query(request.uri)
+        draft_id = parse_number(query.pop(DRAFT, ""), MAX_ID)
         form = Form(_form_data(request) if request.method == b"POST" else None)
         secret = cookies.get(SESSION, "")
         active_session = await self._sessions.find(secret, seen=seen) if secret else None
@@ -198,30 +213,38 @@ class UIResource(Resource):
                     self._sessions.csrf(secret),
                     self._sessions.is_confirmed(session),
                     await self._inventory.waiting(principal) if principal.is_admin and seen else 0,
+                    draft_id=draft_id,
                 ),
                 [],
             )
         visitor = cookies.get(VISITOR, "")
-        new_cookies = [cookie(SESSION, "", seconds=0)] if secret else []
+        ended = await self._sessions.ended(secret) if secret else None
+        # A script of a page must not take the reason from the person who opens the next one.
+        new_cookies = [cookie(SESSION, "", seconds=0)] if secret and seen and is_navigation(request) else []
         if not _VISITOR_SECRET.fullmatch(visitor):
             visitor = secrets.token_urlsafe(32)
             new_cookies.append(cookie(VISITOR, visitor))
-        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor)), new_cookies
+        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor), ended=ended), new_cookies
 
-    def _reply(
+    async def _reply(
         self, visit: PageRequest, reply: object, cookies: Mapping[str, str], new_cookies: list[bytes]
     ) -> IResource:
         new_cookies = [*new_cookies, *visit.cookies]
         match reply:
             case HtmlPage():
-                notice = open_notice(self._sealer, cookies[NOTICE]) if cookies.get(NOTICE) else ""
-                if NOTICE in cookies:
+                notice = self._notice(visit, cookies)
+                if NOTICE in cookies and is_navigation(visit.request):
                     new_cookies.append(cookie(NOTICE, "", seconds=0))
+                draft = await self._draft(visit)
+                if draft is not None:
+                    notice = Notice(f"{notice.text} {DRAFT_RESTORED}".strip(), "warn")
                 body = self._renderer.render(reply.template, {**self._context(visit, notice), **reply.context})
+                if draft is not None:
+                    body = fill_in(body.decode(), draft).encode()
                 return RenderedPage(reply.status, HTML, body, cookies=new_cookies)
             case Redirect():
                 if reply.notice:
-                    new_cookies.append(cookie(NOTICE, seal_notice(self._sealer, reply.notice), seconds=60))
+                    new_cookies.append(self._notice_cookie(reply.notice))
                 location = own_path(reply.location).encode("ascii")
                 return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new_cookies)
             case Download():
@@ -233,8 +256,64 @@ class UIResource(Resource):
                 return reply
         raise TypeError(f"a page gave {type(reply).__name__}")
 
-    def _context(self, visit: PageRequest | None, notice: str = "") -> dict[str, object]:
+    def _notice(self, visit: PageRequest, cookies: Mapping[str, str]) -> Notice:
+        notice = open_notice(self._sealer, cookies[NOTICE]) if cookies.get(NOTICE) else NO_NOTICE
+        if not notice.text and visit.ended is not None:
+            return Notice(self._end_text(visit.ended), "warn")
+        return notice
+
+    def _notice_cookie(self, text: str, kind: str = "good") -> bytes:
+        return cookie(NOTICE, seal_notice(self._sealer, Notice(text, kind)), seconds=60)
+
+    def _end_text(self, ended: EndedSession) -> str:
+        return end_text(ended.reason, self._sessions.maximum_idle)
+
+    # --- drafts ---------------------------------------------------------------------------
+
+    async def _draft(self, visit: PageRequest) -> Draft | None:
+        """Return the draft to fill into the page, if it is the user's and was written on this page."""
+        if visit.draft_id is None or visit.account is None:
+            return None
+        draft = await self._drafts.restore(visit.account.id, visit.draft_id)
+        path = visit.request.path.decode("ascii", "replace")
+        return draft if draft is not None and draft.page.partition("?")[0] == path else None
+
+    async def _keep(self, page: Page, visit: PageRequest, account_id: int) -> str | None:
+        """Keep the submitted entries; return where they are filled in again, or None when they are not kept."""
+        if not page.keeps_draft or not is_same_origin(visit.request, visit.request.named_host):
+            return None
+        draft = draft_of(visit)
+        draft_id = await self._drafts.keep(account_id, draft)
+        return None if draft_id is None else draft_location(draft, draft_id)
+
+    async def _expired(self, page: Page, visit: PageRequest) -> RenderedPage:
+        """Answer a form with an invalid CSRF token: offer it again with a fresh one, if a page here has sent it."""
+        location = None if visit.account is None else await self._keep(page, visit, visit.account.id)
+        if location is None:
+            return self._problem_page(visit.request, _EXPIRED, visit)
+        headers = {b"Location": own_path(location).encode("ascii")}
+        cookies = [self._notice_cookie(FORM_EXPIRED, "warn")]
+        return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", headers, cookies)
+
+    async def _to_login(self, page: Page, visit: PageRequest, cookies: Iterable[bytes]) -> RenderedPage:
+        """Redirect to the sign-in page, and back afterwards; the entries of a form wait for its user."""
+        return_path, kept = visit.target, None
+        if page.method == "POST":
+            return_path = visit.request.path.decode("ascii", "replace")
+            if visit.ended is not None:
+                kept = await self._keep(page, visit, visit.ended.account_id)
+        return_path = kept or return_path
+        cookies = [*cookies]
+        if visit.ended is not None and is_navigation(visit.request) and not page.background:
+            text = self._end_text(visit.ended)
+            cookies.append(self._notice_cookie(f"{text} {DRAFT_KEPT}" if kept else text, "warn"))
+        location = b"/login" if return_path == "/" else _location("/login?next=", return_path)
+        status = HTTPStatus.FOUND if page.method == "GET" else HTTPStatus.SEE_OTHER
+        return RenderedPage(status, b"text/plain", b"", {b"Location": location}, cookies)
+
+    def _context(self, visit: PageRequest | None, notice: Notice = NO_NOTICE) -> dict[str, object]:
         account = None if visit is None else visit.account
+        session = None if visit is None else visit.session
         path = "" if visit is None else visit.request.path.decode("ascii", "replace")
         admin = visit is not None and visit.principal.is_admin
         return {
@@ -245,6 +324,7 @@ class UIResource(Resource):
             "navigation": navigation(admin=admin) if account is not None else [],
             "current_path": current(path),
             "notice": notice,
+            "session_seconds": 0 if session is None else int(self._sessions.remaining(session).total_seconds()),
             "advice": self._advice if admin and path in ADVICE_PATHS else (),
             "alert": None if account is None else self._alert(),
             "error": None,
@@ -278,15 +358,6 @@ class UIResource(Resource):
         return self._problem_page(request, failure_problem(request, failure), None)
 
 
-def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> RenderedPage:
-    """Redirect to the sign-in page, and back afterwards; a submitted form is lost, so only its path is kept."""
-    path = request.path.decode("ascii", "replace")
-    return_path = request.uri.decode("ascii", "replace") if page.method == "GET" else path
-    location = b"/login" if return_path == "/" else _location("/login?next=", return_path)
-    status = HTTPStatus.FOUND if page.method == "GET" else HTTPStatus.SEE_OTHER
-    return RenderedPage(status, b"text/plain", b"", {b"Location": location}, cookies)
-
-
 def _location(prefix: str, return_path: str) -> bytes:
     return (prefix + quote(own_path(return_path), safe="/")).encode("ascii")
 
@@ -311,7 +382,5 @@ def _form_data(request: BoundedRequest) -> dict[bytes, list[bytes]]:
     return form_fields(kinds[0], request.content.read())
 
 
-def _check_csrf(visit: PageRequest) -> None:
-    token = visit.form.text("csrf")
-    if not hmac.compare_digest(token.encode(), visit.csrf.encode()):
-        raise NotAuthorized("this form is out of date; go back, load the page again and send it once more")
+def _has_csrf_token(visit: PageRequest) -> bool:
+    return hmac.compare_digest(visit.form.text("csrf").encode(), visit.csrf.encode())

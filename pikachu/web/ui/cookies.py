@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from typing import Final
 
 from pikachu.core.errors import SecretKeyChanged
@@ -21,14 +22,31 @@ def cookie(name: str, value: str, *, seconds: int | None = None) -> bytes:
     return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{max_age}".encode("ascii")
 
 
-def seal_notice(sealer: Sealer, text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message above a page.
+
+    :param kind: ``good`` or ``warn``.
+    """
+
+    text: str = ""
+    kind: str = "good"
+
+
+NO_NOTICE: Final = Notice()
+
+
+def seal_notice(sealer: Sealer, notice: Notice) -> str:
     """Seal a notice for the next page, so that only this server can have written it."""
-    return base64.urlsafe_b64encode(sealer.seal("notice", text[:_MAXIMUM_NOTICE].encode())).decode()
+    content = f"{notice.kind} {notice.text[:_MAXIMUM_NOTICE]}"
+    return base64.urlsafe_b64encode(sealer.seal("notice", content.encode())).decode()
 
 
-def open_notice(sealer: Sealer, value: str) -> str:
+def open_notice(sealer: Sealer, value: str) -> Notice:
     """Return the notice in a cookie; empty when its seal is invalid."""
     try:
-        return sealer.open("notice", base64.urlsafe_b64decode(value.encode("ascii", "replace"))).decode()
+        text = sealer.open("notice", base64.urlsafe_b64decode(value.encode("ascii", "replace"))).decode()
     except (SecretKeyChanged, ValueError, binascii.Error):
-        return ""
+        return NO_NOTICE
+    kind, _, text = text.partition(" ")
+    return Notice(text, kind)

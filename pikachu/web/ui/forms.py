@@ -32,6 +32,17 @@ class Form:
                 continue
         return texts
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return all names and values in order; invalid texts, such as files, are left out."""
+        texts: list[tuple[str, str]] = []
+        for name, values in self._fields.items():
+            for value in values:
+                try:
+                    texts.append((name, _text(value, name)))
+                except MalformedRequest:
+                    continue
+        return texts
+
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 

@@ -48,7 +48,7 @@ class InspectionPages(Pages):
         """Show the empty form, which *Clear* links to."""
         return HtmlPage(_TEMPLATE, {"data": "", "result": None})
 
-    @page("POST", "/inspect", audience=Audience.USER)
+    @page("POST", "/inspect", audience=Audience.USER, keeps_draft=False)
     async def inspect(self, visit: PageRequest) -> PageReply:
         """Show the decoded object, also in openssl's output."""
         data, redisplayed = _submitted_data(visit.form)

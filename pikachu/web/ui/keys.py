@@ -99,7 +99,7 @@ class KeysPages(Pages):
         """Show the form for an existing private key."""
         return HtmlPage("keys/import.html", {"form": _NO_FORM.values})
 
-    @page("POST", "/keys/import", audience=Audience.USER)
+    @page("POST", "/keys/import", audience=Audience.USER, keeps_draft=False)
     async def import_key(self, visit: PageRequest) -> PageReply:
         """Store an existing private key."""
         form = visit.form

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pikachu.auth.permissions import Audience, require_audience
 from pikachu.core.model.account_objects import Session
 from pikachu.core.model.people import ANONYMOUS, Account, Principal
+from pikachu.core.model.sign_in import EndedSession
 from pikachu.http.request import BoundedRequest
 from pikachu.web.browsers import named_origin
 from pikachu.web.ids import id_of
@@ -35,6 +36,8 @@ class PageRequest:
     :param confirmed: whether the password was confirmed within the last five minutes.
     :param waiting: number of pending approvals, shown to administrators on every page.
     :param cookies: Set-Cookie values for the response.
+    :param ended: how the session of the browser's cookie has ended; ``None``: it has not, or that is not known.
+    :param draft_id: the draft to fill into a form of the page, or ``None``.
     """
 
     request: BoundedRequest = field(repr=False)
@@ -48,6 +51,8 @@ class PageRequest:
     confirmed: bool = False
     waiting: int = 0
     cookies: list[bytes] = field(default_factory=list, repr=False)
+    ended: EndedSession | None = None
+    draft_id: int | None = None
 
     @property
     def host(self) -> str:
@@ -68,6 +73,13 @@ class PageRequest:
     def target(self) -> str:
         """Return the requested path and query."""
         return self.request.uri.decode("ascii", "replace")
+
+    @property
+    def form_page(self) -> str:
+        """Return the path and query of the page that a form stands or stood on, where its entries can be restored."""
+        if self.request.method == b"POST":
+            return own_path(self.form.text("from_page"), self.request.path.decode("ascii", "replace"))
+        return self.target
 
     @property
     def previous(self) -> str:
@@ -134,6 +146,7 @@ class Page:
     name: str
     serve: Serve
     background: bool = False
+    keeps_draft: bool = True
 
     def admit(self, principal: Principal) -> None:
         """Check that the principal may see the page at all.
@@ -144,14 +157,18 @@ class Page:
         require_audience(principal, self.audience)
 
 
-def page(method: str, path: str, *, audience: Audience, background: bool = False) -> Callable[[Serve], Page]:
+def page(
+    method: str, path: str, *, audience: Audience, background: bool = False, keeps_draft: bool = True
+) -> Callable[[Serve], Page]:
     """Return a decorator that turns a coroutine method ``(self, visit) -> PageReply`` into a page.
 
     :param background: a script requests it, so it does not count as activity (USR-3, automatic sign-out).
+    :param keeps_draft: whether the form's entries are kept when the session has ended; not if they may be secret.
     """
 
     def declare(serve: Serve) -> Page:
-        return Page(method, path, audience, serve.__qualname__.replace("Pages.", "."), serve, background)
+        name = serve.__qualname__.replace("Pages.", ".")
+        return Page(method, path, audience, name, serve, background, keeps_draft)
 
     return declare
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import NotAuthorized, PikachuError
@@ -9,7 +11,7 @@ from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
-from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
+from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody, Redirect, own_path
 
 
 class SignInPages(Pages):
@@ -81,12 +83,27 @@ class SignInPages(Pages):
         visit.cookies.append(cookie(SESSION, "", seconds=0))
         return Redirect("/login", notice="You are signed out.")
 
+    @page("GET", "/session", audience=Audience.USER, background=True)
+    async def remaining(self, visit: PageRequest) -> PageReply:
+        """Return the seconds until the session ends, for the warning before that."""
+        return self._remaining(visit)
+
+    @page("POST", "/session", audience=Audience.USER, keeps_draft=False)
+    async def extend(self, visit: PageRequest) -> PageReply:
+        """Count as activity, and return the seconds until the session ends."""
+        return self._remaining(visit)
+
+    def _remaining(self, visit: PageRequest) -> PageReply:
+        assert visit.session is not None  # noqa: S101 - Audience.USER ensures it
+        seconds = int(self._sessions.remaining(visit.session).total_seconds())
+        return RawBody(json.dumps({"seconds": seconds}).encode(), b"application/json")
+
     @page("GET", "/confirm", audience=Audience.USER)
     async def confirmation_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the password."""
         return HtmlPage("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
 
-    @page("POST", "/confirm", audience=Audience.USER)
+    @page("POST", "/confirm", audience=Audience.USER, keeps_draft=False)
     async def confirm(self, visit: PageRequest) -> PageReply:
         """Record the confirmation."""
         return_path = own_path(visit.form.text("next", "/"))

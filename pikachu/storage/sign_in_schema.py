@@ -1,0 +1,35 @@
+"""The tables of ended sessions and form drafts; see :mod:`pikachu.storage.schema`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
+
+from pikachu.storage.schema import metadata
+
+_Id: Final = BigInteger().with_variant(Integer, "sqlite")
+
+# Why the newest sessions have ended, for the next request of their browsers.
+ended_sessions: Final = Table(
+    "ended_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("account_id", _Id, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+)
+Index("ended_sessions_end", ended_sessions.c.ended_at)
+
+# Forms that were sent with an ended session, sealed, until the account signs in again.
+drafts: Final = Table(
+    "drafts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", _Id, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("drafts_account", drafts.c.account_id, drafts.c.id)
+Index("drafts_end", drafts.c.created_at)
