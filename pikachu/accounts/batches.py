@@ -169,6 +169,14 @@ class EnrollmentBatches:
         self.fill().addErrback(_log_failure)
 
     @uncancelled
+    async def names(self, actor: Principal, batch_id: int, query: ListQuery) -> Page[ChallengePassword]:
+        """List the names of a batch with the state of their passwords; filters ``enrolled`` and ``status``."""
+        require_scope(actor, Scope.READ)
+        batch = await get_visible(actor, self._store.batch(batch_id), _KIND)
+        filters = {**query.filters, "batch": str(batch.id)}
+        return await self._store.challenges(replace(query, owner_id=None, filters=filters), self._now())
+
+    @uncancelled
     async def passwords(self, actor: Principal, batch_id: int) -> PasswordPages:
         """Return a function that returns pages of the batch's passwords with their texts, the oldest first.
 

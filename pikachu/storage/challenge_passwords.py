@@ -202,11 +202,12 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-        """List challenge passwords; filters ``status`` (reserved ones count as consumed), ``label``, ``batch`` (an id).
+        """List challenge passwords; filters ``status`` (reserved ones count as consumed), ``label``, ``batch`` (an id),
+        ``enrolled`` (``true`` or ``false``: reserved ones are not).
 
         *q* is a prefix of the digits, or words of label and names.
         """
-        checked(query, ("status", "label", "batch"))
+        checked(query, ("status", "label", "batch", "enrolled"))
         conditions: list[ColumnElement[bool]] = []
         batch = query.filters.get("batch")
         if batch is not None:
@@ -216,6 +217,9 @@ class ChallengePasswordStore(StoreSection):
             conditions.append(_ch.label == label)
         if query.owner_id is not None:
             conditions.append(_ch.owner_id == query.owner_id)
+        enrolled = one_of(query, "enrolled", ("true", "false"))
+        if enrolled is not None:
+            conditions.append(_ch.consumed_at.is_not(None) if enrolled == "true" else _UNUSED)  # type: ignore[arg-type]
         status = one_of(query, "status", ("available", "consumed", "expired"))
         end = int(now.timestamp())
         if status == "consumed":

@@ -44,6 +44,9 @@ def test_life(db: Opened) -> None:
     found = db.get(db.store.challenges(ListQuery(sort="id", filters={"batch": str(batch_id)}), NOW)).items
     assert [(one.policy, one.batch_id) for one in found] == [("System", batch_id)] * 3
     db.issue(challenge_id=found[0].id)
+    for enrolled, ids in (("true", [found[0].id]), ("false", [found[1].id, found[2].id])):
+        of_batch = ListQuery(sort="id", filters={"batch": str(batch_id), "enrolled": enrolled})
+        assert [one.id for one in db.get(db.store.challenges(of_batch, NOW)).items] == ids
     assert db.get(db.store.batch(batch_id)).enrolled == 1
     assert db.get(db.store.end_batch(batch_id, lambda _: event("end"), NOW)).state(NOW) is BatchState.ENDED
     found = db.get(db.store.challenges(ListQuery(filters={"status": "available"}), NOW)).items

@@ -27,6 +27,7 @@ from tests.protocols.est.refusals import refused
 from tests.protocols.test_bound_challenges import csr_of
 from tests.support.deferreds import failure_of, result_of
 from tests.support.est import EST, est_site
+from tests.support.pdf import page_texts, scanned_codes
 from tests.support.rest import REST, make_rest
 from tests.support.stack import Stack, build_core
 from tests.support.visitor import Pages, asks_again, make_pages, text_of
@@ -51,6 +52,11 @@ def pages(stack: Stack) -> Pages:
     return make_pages(stack)
 
 
+def rows_of(exported: str) -> list[dict[str, str]]:
+    """Return the rows of a streamed CSV."""
+    return list(csv.DictReader(line for line in exported.split("\r\n") if "," in line))
+
+
 def csr_for(path: Path, folder: bytes, name: str) -> bytes:
     """Return the DER CSR that the configuration in a zip makes with openssl."""
     with zipfile.ZipFile(io.BytesIO(folder)) as archive:
@@ -73,7 +79,7 @@ def test_pages(tmp_path: Path, stack: Stack, pages: Pages) -> None:
     assert "0 of 3 enrolled" in text_of(page)
     assert "Open" in text_of(page)
     exported = alice.get(f"{path}/passwords")
-    rows = list(csv.DictReader(line for line in exported.split("\r\n") if "," in line))
+    rows = rows_of(exported)
     assert [row["Subject"] for row in rows] == [f"CN=pump-00{number},O=Example" for number in (1, 2, 3)]
     assert rows[1]["Subject alternative names"] == "DNS:pump-002.example.com IP:192.0.2.2"
     assert {row["Label"] for row in rows} == {"Hamburg"}
@@ -101,6 +107,69 @@ def test_pages(tmp_path: Path, stack: Stack, pages: Pages) -> None:
     assert "The batch was ended." in text_of(alice.follow(alice.post(f"{path}/end", {"confirm": "end"})))
     assert alice.post(f"{path}/end", {"confirm": "end"}).status == 409
     refused(est.enroll(csr_for(tmp_path / "again", _zip_of(rows[0]), "pump-001")), 401)
+
+
+def test_names(stack: Stack, pages: Pages) -> None:
+    """The page has the names; those that are not enrolled are a filter and a CSV, without their passwords."""
+    alice, root = pages.visitor("alice"), pages.visitor("root")
+    path = alice.post("/batches", {"label": "Hamburg", "policy": "System", "names": NAMES}).headers["Location"]
+    texts = [row["Challenge password"] for row in rows_of(alice.get(f"{path}/passwords"))]
+    est = EST(stack, est_site(stack))
+    serial = est.certificate(est.enroll(csr_of(texts[0], "CN=pump-001"))).serial_number
+    page = text_of(alice.get(path))
+    assert f"CN=pump-001 DNS:pump-001.example.com Enrolled {serial:x}" in page
+    assert "CN=pump-003 Available" in page
+    assert "pump-001" not in alice.get(f"{path}?enrolled=false")
+    listed = rows_of(alice.get(f"{path}?enrolled=false&format=csv"))
+    assert [tuple(row.values()) for row in listed] == [
+        ("CN=pump-002", "DNS:pump-002.example.com, IP:192.0.2.2", "Available", ""),
+        ("CN=pump-003", "", "Available", ""),
+    ]
+    assert "pump-002" in alice.get(f"{path}?q=pump-002")
+    root.get(path)
+    assert result_of(stack.app.store.events(ListQuery(filters={"type": "view"}))).items == ()
+    stack.clock.advance(8 * 86400)
+    assert "CN=pump-003 Expired" in text_of(pages.visitor("alice").get(path))
+
+
+def test_labels(stack: Stack, pages: Pages) -> None:
+    """A sheet has a label with a QR code for each name that can be enrolled; an admin's download is recorded."""
+    alice, root = pages.visitor("alice"), pages.visitor("root")
+    path = alice.post("/batches", {"label": "Hamburg", "policy": "System", "names": NAMES}).headers["Location"]
+    rows = rows_of(alice.get(f"{path}/passwords"))
+    est = EST(stack, est_site(stack))
+    est.certificate(est.enroll(csr_of(rows[0]["Challenge password"], "CN=pump-001")))
+    sheet = alice.request("GET", f"{path}/labels?layout=label")
+    assert sheet.headers["Content-Type"] == "application/pdf"
+    assert "labels.pdf" in sheet.headers["Content-Disposition"]
+    assert scanned_codes(sheet.body) == [row["Challenge password"] for row in rows[1:]]
+    assert [text.split()[0] for text in page_texts(sheet.body)] == ["pump-002", "pump-003"]
+    assert "/.well-known/est" in page_texts(sheet.body)[0].replace(" ", "")
+    for query, message in (
+        ("layout=x", "Choose a layout"),
+        ("part=2", "Choose a part from 1 to 1."),
+        ("part=0", "part"),
+    ):
+        refusal = alice.request("GET", f"{path}/labels?{query}")
+        assert refusal.status == 400
+        assert message in text_of(refusal.body.decode())
+    assert root.request("GET", f"{path}/labels").status == 200
+    (event,) = result_of(stack.app.store.events(ListQuery(filters={"type": "view"}))).items
+    assert (event.event.actor, event.event.resource_name) == ("root", "Hamburg")
+    alice.post(f"{path}/end", {"confirm": "end"})
+    assert alice.request("GET", f"{path}/labels").status == 409
+
+
+def test_labels_in_parts(pages: Pages) -> None:
+    """A document has the labels of 240 names; the form offers the parts."""
+    alice = pages.visitor("alice")
+    names = "\n".join(f"pump-{number:03}" for number in range(250))
+    path = alice.post("/batches", {"label": "Hamburg", "policy": "System", "names": names}).headers["Location"]
+    assert "2 of 2" in alice.get(path)
+    second = alice.request("GET", f"{path}/labels?part=2").body
+    assert [name for name in page_texts(second)[0].split() if name.startswith("pump-")] == [
+        f"pump-{number:03}" for number in range(240, 250)
+    ]
 
 
 def _zip_of(row: dict[str, str]) -> bytes:
@@ -142,6 +211,15 @@ def test_rest(rest: REST) -> None:
     assert [one["id"] for one in rest.good("GET", "/batches?state=open&q=pum", who="alice")["items"]] == [made["id"]]
     assert rest.good("GET", "/batches", who="bob")["items"] == []
     rest.bad(409, "POST", f"{path}/resumption", who="alice")
+    waiting = rest.good("GET", f"{path}/names?enrolled=false&sort=id", who="alice")["items"]
+    assert [(one["subject"], one["enrolled"], one["serial"]) for one in waiting] == [
+        (f"CN=pump-00{number}", False, None) for number in (1, 2, 3)
+    ]
+    sheet = rest.call("GET", f"{path}/labels?layout=label", who="alice")
+    assert scanned_codes(sheet.body) == [
+        one["password"] for one in rest.good("GET", f"{path}/passwords?sort=id", who="alice")["items"]
+    ]
+    rest.bad(400, "GET", f"{path}/labels?part=2", who="alice")
     assert rest.good("POST", f"{path}/end", who="alice")["state"] == "ended"
     assert {one["password"] for one in rest.good("GET", f"{path}/passwords", who="alice")["items"]} == {None}
     rest.bad(400, "POST", "/batches", {**body, "label": " "}, who="alice")

@@ -11,11 +11,16 @@ from pikachu.accounts.batches import DEFAULT_VALIDITY, BatchOrder, BatchPassword
 from pikachu.accounts.challenge_passwords import MAX_VALIDITY
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.constraints import OneOf, Range
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.batches import BatchState, EnrollmentBatch
 from pikachu.core.model.certificates import format_serial
-from pikachu.core.model.people import Scope
+from pikachu.core.model.people import ChallengePassword, Scope
+from pikachu.documents.labels import LabelLayout
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.web.api.routes import Answer, Call, Operation, Routes, created, listed
+from pikachu.web.api.queries import whole_number
+from pikachu.web.api.routes import FLAGS, Answer, Call, Operation, Routes, created, listed
+from pikachu.web.batch_labels import PDF, labels_filename, labels_of, labels_pdf, parts_of
 
 _STATE: Final = OneOf(tuple(BatchState))
 
@@ -66,6 +71,18 @@ class BatchDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchNameDocument:
+    """A name of a batch; ``serial`` is that of its certificate, null for one that is not enrolled."""
+
+    id: int
+    subject: str | None
+    sans: tuple[str, ...]
+    expires_at: datetime
+    enrolled: bool
+    serial: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPasswordDocument:
     """A challenge password of a batch; ``password`` is null for one that can't be used any more."""
 
@@ -78,12 +95,21 @@ class BatchPasswordDocument:
 
 
 class BatchesAPI(Routes):
-    """Enrollment batches."""
+    """Enrollment batches.
+
+    :param files_pool: builds sheets of labels.
+    """
 
     def __init__(
-        self, *, batches: EnrollmentBatches, authority: CertificateAuthority, inventory: CertificateQueries
+        self,
+        *,
+        batches: EnrollmentBatches,
+        authority: CertificateAuthority,
+        inventory: CertificateQueries,
+        files_pool: IWorkerPool,
     ) -> None:
         self._batches = batches
+        self._pool = files_pool
         self._now: Callable[[], datetime] = authority.now
         self._inventory = inventory
 
@@ -127,6 +153,44 @@ class BatchesAPI(Routes):
     async def get(self, call: Call) -> Answer:
         """Return a batch."""
         return Answer(200, await self._document(call, await self._batches.get(call.principal, call.id)))
+
+    @Operation(
+        "GET",
+        "/batches/<id>/names",
+        scope=Scope.READ,
+        summary="The names of a batch, and which of them are enrolled",
+        answer=BatchNameDocument,
+        listed=True,
+        filters={"enrolled": "enrolled"},
+        choices={"enrolled": FLAGS},
+        sorts=("id",),
+    )
+    async def names(self, call: Call) -> Answer:
+        """List names without their passwords; ``q`` is words of the names."""
+        return listed(await self._batches.names(call.principal, call.id, call.list_query()), _name)
+
+    @Operation(
+        "GET",
+        "/batches/<id>/labels",
+        scope=Scope.ENROLL,
+        summary="Labels to print, with the challenge passwords of a batch as QR codes",
+        query=("layout", "part"),
+        choices={"layout": tuple(LabelLayout)},
+        files=(PDF.decode(),),
+    )
+    async def labels(self, call: Call) -> Answer:
+        """Return a PDF for up to 240 names; ``part`` 2 is for the next 240.  ``layout``: ``a4`` (24 labels on a sheet,
+        default) or ``label`` (100 by 50 mm each).  Names that can't be enrolled any more are left out; 409 for none.
+        """
+        part = whole_number(call.query.get("part", "1"), "part")
+        batch = await self._batches.get(call.principal, call.id)
+        if not 1 <= part <= parts_of(batch):
+            raise MalformedRequest(f"part is a number from 1 to {parts_of(batch)}")
+        labels = await labels_of(await self._batches.passwords(call.principal, call.id), part)
+        layout = LabelLayout(call.query.get("layout") or LabelLayout.A4)
+        body = await self._pool.run(labels_pdf, batch, f"{call.origin}/.well-known/est", labels, layout)
+        name = f'attachment; filename="{labels_filename(batch, part)}"'
+        return Answer(200, body, PDF, {b"Content-Disposition": name.encode("ascii")})
 
     @Operation(
         "GET",
@@ -184,6 +248,18 @@ def _document(batch: EnrollmentBatch, now: datetime, names: OwnerNames) -> Batch
         created=batch.created,
         enrolled=batch.enrolled,
         problem=batch.problem or None,
+    )
+
+
+def _name(challenge: ChallengePassword) -> BatchNameDocument:
+    serial = challenge.consumed_serial
+    return BatchNameDocument(
+        id=challenge.id,
+        subject=None if challenge.names is None else challenge.names.subject,
+        sans=() if challenge.names is None else challenge.names.sans,
+        expires_at=challenge.expires_at,
+        enrolled=challenge.consumed_at is not None,
+        serial=None if serial is None else format_serial(serial),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from pikachu.accounts.batch_names import MAX_NAMES
@@ -11,16 +12,20 @@ from pikachu.accounts.batches import DEFAULT_VALIDITY, BatchOrder, BatchPassword
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.batches import BatchState, EnrollmentBatch
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
+from pikachu.core.number_parsing import parse_number
+from pikachu.documents.labels import LabelLayout
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.web.batch_labels import PDF, labels_filename, labels_of, labels_pdf, parts_of
 from pikachu.web.ui.challenge_passwords import LIFETIME, lifetime_of
 from pikachu.web.ui.enrollment_scripts import Device, scripts_zip
 from pikachu.web.ui.pages import PageRequest, Pages, page
@@ -96,6 +101,50 @@ PASSWORDS: Final[Table[BatchPassword]] = Table(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """A name of a batch with the state of its challenge password at one time."""
+
+    challenge: ChallengePassword
+    state: str
+
+    @property
+    def subject(self) -> str:
+        """Return the subject."""
+        return "" if self.challenge.names is None else self.challenge.names.subject
+
+    @property
+    def sans(self) -> tuple[str, ...]:
+        """Return the subject alternative names."""
+        return () if self.challenge.names is None else self.challenge.names.sans
+
+    @property
+    def serial(self) -> str:
+        """Return the serial number of its certificate; empty where there is none."""
+        serial = self.challenge.consumed_serial
+        return "" if serial is None else format_serial(serial)
+
+
+NAMES: Final[Table[NameRow]] = Table(
+    "batch-names",
+    (
+        Column("subject", "Subject", text=lambda row: row.subject),
+        Column("sans", "Subject alternative names", text=lambda row: ", ".join(row.sans)),
+        Column("state", "State", text=lambda row: row.state),
+        Column("serial", "Certificate", text=lambda row: row.serial),
+    ),
+    filters=(Filter("enrolled", "Enrolled", (("false", "Not enrolled"), ("true", "Enrolled"))),),
+    default_sort="id",
+    empty="The challenge passwords are being created.",
+    search="Name",
+)
+#: Layouts of labels, for the form.
+LAYOUTS: Final = (
+    (LabelLayout.A4.value, "A4, 24 labels of 70 by 37 mm"),
+    (LabelLayout.SINGLE.value, "100 by 50 mm each"),
+)
+
+
 class BatchesPages(Pages):
     """Enrollment batches.
 
@@ -153,8 +202,22 @@ class BatchesPages(Pages):
 
     @page("GET", "/batches/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """Show a batch with its progress."""
-        return HtmlPage("batches/view.html", {"row": await self._row(visit)})
+        """Show a batch with its progress and its names."""
+        row = await self._row(visit)
+        now = self._authority.now()
+
+        async def rows(items: Sequence[ChallengePassword]) -> Sequence[NameRow]:
+            return [NameRow(one, _state(one, now)) for one in items]
+
+        return await NAMES.reply(
+            visit,
+            lambda query: self._batches.names(visit.principal, row.batch.id, query),
+            "batches/view.html",
+            prepare=rows,
+            row=row,
+            layouts=LAYOUTS,
+            part_count=parts_of(row.batch),
+        )
 
     @page("GET", "/batches/<id>/passwords", audience=Audience.USER)
     async def passwords(self, visit: PageRequest) -> PageReply:
@@ -165,6 +228,23 @@ class BatchesPages(Pages):
             return await fetch(query)
 
         return CSVResource(PASSWORDS, visit, ListQuery(limit=_ROWS, sort="id"), pages, None)
+
+    @page("GET", "/batches/<id>/labels", audience=Audience.USER)
+    async def labels(self, visit: PageRequest) -> PageReply:
+        """Return a PDF with labels for the names that can still be enrolled; recorded like the challenge passwords."""
+        try:
+            layout = LabelLayout(visit.query.get("layout", LabelLayout.A4))
+        except ValueError:
+            raise MalformedRequest(f"Choose a layout: {', '.join(LabelLayout)}.") from None
+        batch = await self._batches.get(visit.principal, visit.id)
+        part = parse_number(visit.query.get("part", "1"), parts_of(batch), minimum=1)
+        if part is None:
+            raise MalformedRequest(f"Choose a part from 1 to {parts_of(batch)}.")
+        labels = await labels_of(await self._batches.passwords(visit.principal, visit.id), part)
+        location = self._locations.of(visit)
+        url = f"{location.https}/.well-known/est" if location.est else f"{location.scep}/scep"
+        body = await self._files.run(labels_pdf, batch, url, labels, layout)
+        return Download(body, PDF, labels_filename(batch, part))
 
     @page("GET", "/batches/<id>/scripts", audience=Audience.USER)
     async def scripts(self, visit: PageRequest) -> PageReply:
@@ -214,6 +294,15 @@ class BatchesPages(Pages):
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         now = self._authority.now()
         return [Row(one, names.get(one.owner_id, NOBODY), one.state(now)) for one in items]
+
+
+def _state(challenge: ChallengePassword, now: datetime) -> str:
+    """Return the label of the state of a challenge password."""
+    if challenge.consumed_at is not None:
+        return "Enrolled"
+    if challenge.reserved_by is not None:
+        return "Pending"
+    return "Available" if challenge.expires_at > now else "Expired"
 
 
 async def _devices(fetch: PasswordPages) -> list[Device]:
