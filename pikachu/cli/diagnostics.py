@@ -47,15 +47,20 @@ def show_configuration(arguments: Namespace) -> int:
 def verify_events(arguments: Namespace) -> int:
     """Verify the audit log."""
     from pikachu.cli.session import configuration, done, opened
+    from pikachu.core.audit_interfaces import CHAIN_START
 
+    positions = [CHAIN_START]
     with opened(configuration(arguments)) as app:
-        count = done(app.store.verify_events())
+        count = done(app.store.verify_events(positions.append))
         origin = app.store.audit_key_origin()
+    head = f"The hash of the last event is {positions[-1].hash.hex()}."
     if origin.finding:
         print(f"{count - origin.unkeyed} events after event {origin.unkeyed}, none changed or removed")
         print(f"Events 1 to {origin.unkeyed} are not intact, as was found when the key was created: {origin.finding}.")
+        print(head)
         return 0
     print(f"{count} events, none changed or removed")
+    print(head)
     if origin.unkeyed:
         print(
             f"Events 1 to {origin.unkeyed} are older than the key of the audit log. They are as they were when it was "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pikachu import __version__
 from pikachu.cli import accounts as people
 from pikachu.cli import (
+    batches,
     ca,
     certificates,
     diagnostics,
@@ -26,6 +27,7 @@ from pikachu.cli import (
     policies,
     recovered,
     rekey,
+    reports,
     vault,
 )
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
@@ -44,6 +46,7 @@ exit codes: 0 done; 1 failed, refused or wrong configuration; 2 wrong usage. Err
 _GROUPS: tuple[Callable[[Commands], None], ...] = (
     init.add_commands,
     people.add_commands,
+    batches.add_commands,
     policies.add_commands,
     issue.add_commands,
     certificates.add_commands,
@@ -53,6 +56,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
     recovered.add_commands,
     diagnostics.add_commands,
     health.add_commands,
+    reports.add_commands,
     ldap.add_commands,
     rekey.add_commands,
 )

@@ -78,6 +78,20 @@ class AuditVerification:
         run.addErrback(self._broken).addBoth(self._ended, begun)
         return True
 
+    async def up_to_date(self, actor: Principal) -> VerificationRun | None:
+        """Return the last run that found no defect, continued with the events since; ``None`` without one.
+
+        What lies before its position is as it was at the time of the run.  Fails with Conflict for a changed event, and
+        with StoreUnavailable.
+        """
+        require_scope(actor, Scope.ADMIN)
+        last = self._last
+        if last is None or last.seconds is None or last.wrong or last.failure:
+            return last
+        positions = [last.position]
+        await self._store.verify_events(positions.append, last.position)
+        return replace(last, position=positions[-1])
+
     def _progress(self, position: ChainPosition) -> None:
         assert self._last is not None  # noqa: S101 - a run has begun
         self._last = replace(self._last, position=position)

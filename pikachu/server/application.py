@@ -39,6 +39,7 @@ from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_runner import JobRunner
 from pikachu.operations.jobs import Jobs
 from pikachu.operations.readiness import Readiness
+from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
@@ -159,6 +160,7 @@ class Application:
     new_certificates: NewCertificates
     renewals: Renewals
     verification: AuditVerification
+    reports: Reports
     guide: Guide
     assistant: Assistant
     inspection: Inspection

@@ -53,6 +53,7 @@ from pikachu.operations.job_actions import JobActions
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
+from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
@@ -458,6 +459,7 @@ def _assemble(
         challenge_passwords=challenge_passwords,
         accounts=accounts,
     )
+    verification = AuditVerification(store, clock)
     jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
     return Application(
         config=config,
@@ -521,7 +523,15 @@ def _assemble(
         requests=requests,
         new_certificates=new_certificates,
         renewals=renewals,
-        verification=AuditVerification(store, clock),
+        verification=verification,
+        reports=Reports(
+            store=store,
+            inventory=inventory,
+            issuers=issuers,
+            verification=verification,
+            clock=clock,
+            pool=pools.files,
+        ),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),

@@ -34,6 +34,7 @@ from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
 from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.renewals import RenewalPages
+from pikachu.web.ui.reports import ReportsPages
 from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
@@ -101,6 +102,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs),
         EventsPages(inventory=app.inventory, verification=app.verification),
+        ReportsPages(reports=app.reports, verification=app.verification, authority=app.authority),
         HelpPages(guide=app.guide),
         ChatPages(assistant=app.assistant),
         CertificatesPages(

@@ -19,6 +19,7 @@ from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.recovered_revocations import RecoveredRevocationsAPI
+from pikachu.web.api.reports import ReportsAPI
 from pikachu.web.api.routes import Route, Routes
 from pikachu.web.api.sessions import AccountCertificatesAPI, SessionsAPI
 from pikachu.web.api.statistics import StatisticsAPI
@@ -48,7 +49,7 @@ def api_routes(app: Application) -> list[Route]:
         ChallengePasswordsAPI(
             challenge_passwords=app.challenge_passwords, authority=app.authority, inventory=inventory
         ),
-        BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory),
+        BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory, files_pool=app.pools.files),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
         TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),
@@ -58,6 +59,7 @@ def api_routes(app: Application) -> list[Route]:
         JobsAPI(jobs=app.jobs),
         RecoveredRevocationsAPI(recovery=app.recovery, issuers=app.issuers),
         EventsAPI(inventory=inventory),
+        ReportsAPI(reports=app.reports, verification=app.verification, clock=app.clock),
         StatisticsAPI(statistics=app.statistics),
         InspectionAPI(inspection=app.inspection),
     ]

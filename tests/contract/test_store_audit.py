@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -14,7 +15,9 @@ from sqlalchemy import Engine
 from sqlalchemy import event as database_event
 
 from pikachu.core.audit_interfaces import ChainPosition
-from pikachu.core.errors import Conflict
+from pikachu.core.errors import Conflict, MalformedRequest
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.times import rfc3339
 from tests.support.databases import NOW, Opened, event, opened
 
 #: Too many for two transactions.
@@ -97,3 +100,23 @@ def test_tampering_between_transactions(tmp_path: Path, what: str) -> None:
 
         with pytest.raises(Conflict, match=f"event {first} "):
             db.get(db.store.verify_events(tamper))
+
+
+def test_periods(database_url: str) -> None:
+    """The filters ``at_from`` and ``at_to`` find events by time, also after a clock was set back by some minutes."""
+    with opened(database_url) as db:
+        for minute in (0, 60, 120, 110, 180, 240):
+            db.get(db.store.add_event(event(name=f"{minute}"), NOW + timedelta(minutes=minute)))
+
+        def names(**period: int) -> list[str]:
+            filters = {name: rfc3339(NOW + timedelta(minutes=minute)) for name, minute in period.items()}
+            found = db.get(db.store.events(ListQuery(sort="id", filters=filters))).items
+            return [one.event.resource_name for one in found]
+
+        assert names(at_from=60, at_to=180) == ["60", "120", "110"]
+        assert names(at_from=111) == ["120", "180", "240"]
+        assert names(at_to=111) == ["0", "60", "110"]
+        assert names(at_from=241) == []
+        assert names(at_from=-1000, at_to=1) == ["0"]
+        with pytest.raises(MalformedRequest):
+            db.get(db.store.events(ListQuery(filters={"at_from": "yesterday"})))

@@ -26,6 +26,7 @@ from pikachu.x509 import der
 from tests.hostile.target import sampled
 from tests.support.databases import AS_0002, execute
 from tests.support.odd_requests import GOOD_NAME, KERBEROS, ODD_ATTRIBUTES, signed_csr, vector
+from tests.support.pdf import page_texts
 from tests.support.pki import make_csr
 from tests.support.site import Site, founded_site
 from tests.unit.x509.requests import san
@@ -142,6 +143,20 @@ def test_tokens(alice: Site) -> None:
         ["revoke", "77"],
     ):
         alice.refused("token", *arguments)
+
+
+def test_batches(alice: Site, tmp_path: Path) -> None:
+    """A batch of names: its id, its row in the list, its passwords as CSV (ENR-1)."""
+    names = tmp_path / "names.csv"
+    names.write_text("pump-001,pump-001.example.com\npump-002\n")
+    made = alice.do("batch", "create", str(names), "--label", "Hamburg", "--user", "alice", "--attributes", "O=Example")
+    (row,) = alice.rows("batch", "list")
+    assert row[:7] == [made.strip(), "Hamburg", "open", "0", "2", "System", "alice"]
+    lines = alice.do("batch", "csv", made.strip(), "--not-enrolled").splitlines()
+    assert [line.rpartition('"')[2].split(",")[1] for line in lines[1:]] == ["DNS:pump-001.example.com", ""]
+    assert all(len(line.rpartition('"')[2].split(",")[2]) == 32 for line in lines[1:])
+    alice.refused("batch", "csv", "99")
+    alice.refused("batch", "create", str(names), "--label", "x", "--user", "nobody")
 
 
 def test_challenges(alice: Site) -> None:
@@ -329,9 +344,29 @@ def test_audit_of_a_log_that_was_not_intact(alice: Site) -> None:
     count = int(alice.do("audit", "verify").split()[0])
     database = f"sqlite:///{alice.path('var/db/pikachu.sqlite')}"
     execute(database, "UPDATE audit_events SET actor = 'nobody' WHERE id = 1", "DELETE FROM audit_keys")
-    first, second = alice.do("audit", "verify").splitlines()
+    first, second, head = alice.do("audit", "verify").splitlines()
     assert first == f"1 events after event {count}, none changed or removed"
     assert second.startswith(f"Events 1 to {count} are not intact")
+    assert re.fullmatch(r"The hash of the last event is [0-9a-f]{64}\.", head)
+
+
+def test_reports(alice: Site) -> None:
+    """AUD-3: a report has the verified end of the audit log; a PDF is a file, a CSV a stream."""
+    certificate = alice.do("sign", csr(alice))
+    lines = alice.do("report", "certificates").splitlines()
+    assert lines[0] == "Report,Certificates issued"
+    assert any(line.startswith("Audit log,") and "none changed or removed" in line for line in lines)
+    assert any(serial_of(certificate) in line for line in lines)
+    assert alice.do("report", "audit", "--format", "csv", "--output", "audit.csv") == ""
+    events = Path(alice.path("audit.csv")).read_text()
+    head = re.search(r"Hash of the last event,([0-9a-f]{64})", events)
+    assert head
+    assert alice.do("audit", "verify").splitlines()[-1] != f"The hash of the last event is {head[1]}."
+    assert head[1] in alice.do("report", "audit")
+    alice.do("report", "certificates", "--format", "pdf", "--output", "certificates.pdf")
+    assert serial_of(certificate) in page_texts(Path(alice.path("certificates.pdf")).read_bytes())[0].replace(" ", "")
+    alice.refused("report", "audit", "--from", "2026-12-31", "--to", "2026-12-01")
+    alice.refused("report", "audit", "--from", "yesterday")
 
 
 def test_audit_with_a_head_that_was_set_back(alice: Site) -> None:

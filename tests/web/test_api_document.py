@@ -180,6 +180,8 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
 }
 #: Operation with an enumerated parameter → the same for its path.
 QUERIES: Final[dict[str, Callable[[REST], str]]] = {
+    "GET /batches/{id}/names": batch,
+    "GET /batches/{id}/labels": batch,
     "GET /batches/{id}/passwords": batch,
     "GET /certificates/{id}/download": certificate,
     "DELETE /certificates/{id}": certificate,

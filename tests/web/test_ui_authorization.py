@@ -159,6 +159,8 @@ TABLE: dict[str, Expected] = {
     "GET /events": USERS,
     "GET /events/<id>": OWN,
     "GET /events/verification": ADMINS,
+    "GET /reports": ADMINS,
+    "GET /reports/file": ADMINS,
     "GET /users/events": ADMINS,
     "GET /account/events": USERS,
     "GET /jobs": USERS,
@@ -209,6 +211,7 @@ TABLE: dict[str, Expected] = {
     "GET /batches/<id>": OWN,
     "GET /batches/<id>/passwords": OWN,
     "GET /batches/<id>/scripts": OWN,
+    "GET /batches/<id>/labels": OWN,
     "GET /batches/<id>/end": OWN,
     "GET /inspect": USERS,
     "GET /apis": USERS,
@@ -341,7 +344,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /challenge-passwords/<id>/commands": made("/challenge-passwords", {"subject": "CN=a"}, "/commands"),
     **{
         f"GET /batches/<id>{after}": made("/batches", {"label": "x", "names": "a"}, after)
-        for after in ("", "/passwords", "/scripts", "/end")
+        for after in ("", "/passwords", "/scripts", "/labels", "/end")
     },
 }
 

@@ -48,7 +48,8 @@ class Access(Enum):
 class Answer:
     """The response of a handler.
 
-    :param body: a dataclass or mapping for JSON, ``bytes`` as they are, ``None`` for none.
+    :param body: a dataclass or mapping for JSON, ``bytes`` as they are, a Resource that writes the response itself, or
+        ``None`` for none.
     :param secret: the body contains what is shown once: it is not cached for repetitions.
     """
 
@@ -60,7 +61,9 @@ class Answer:
 
     def written(self) -> Answer:
         """Return the same answer with its body encoded."""
-        return self if self.body is None or isinstance(self.body, bytes) else replace(self, body=encode(self.body))
+        if self.body is None or isinstance(self.body, bytes | Resource):
+            return self
+        return replace(self, body=encode(self.body))
 
 
 class SentAnswer(Resource):
@@ -77,9 +80,11 @@ class SentAnswer(Resource):
         self._headers = {**self._FIELDS, **headers}
 
     @classmethod
-    def answer(cls, answer: Answer) -> SentAnswer:
+    def answer(cls, answer: Answer) -> Resource:
         """Return the response for a handler's answer."""
         body = answer.written().body
+        if isinstance(body, Resource):
+            return body
         if isinstance(body, bytes):
             return cls(answer.status, answer.content_type, body, answer.headers)
         return cls(answer.status, None, b"", answer.headers)

@@ -32,6 +32,7 @@ _GROUPS: Final = (
         (
             ("/expiry", "Expiry", False),
             ("/events", "Events", False),
+            ("/reports", "Reports", True),
             ("/jobs", "Jobs", False),
             ("/inspect", "Inspect", False),
             ("/logs", "Logs", True),

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """Lists (UI-2): the state in the URL, the page, the CSV.
 
 Filtering, sorting and paging are the store's; a page costs the same at any position.
@@ -6,27 +5,17 @@ Filtering, sorting and paging are the store's; a page costs the same at any posi
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
-
-from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.number_parsing import parse_number
-from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.web.csv_stream import CSVStream
 from pikachu.web.ui.pages import PageRequest
 from pikachu.web.ui.responses import HtmlPage, PageReply
 from pikachu.web.ui.selection import BulkAction, Selection
@@ -41,9 +30,8 @@ COUNTED: Final = 10_000
 NOBODY: Final = "N/A"
 # Parameters of every list.
 _PARAMETERS: Final = frozenset({"q", "sort", "limit", "cursor", "at", "format"})
-# Rows of a CSV that are read at a time, and the memory that they are counted with until they are sent.
+# Rows of a CSV that are read at a time.
 _CSV_ROWS: Final = 250
-_CSV_BYTES: Final = 128 * 1024
 # What columns of these names are on a card.
 _CARD_PARTS: Final = {
     "status": "status",
@@ -52,8 +40,6 @@ _CARD_PARTS: Final = {
     "actions": "actions",
     "view": "actions",
 }
-# A spreadsheet evaluates a cell with such a prefix as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,11 +421,8 @@ async def _fetch_page(
     return await _fetch_page(replace(query, cursor=None), fetch)
 
 
-@implementer(IPushProducer)
-class CSVResource(Resource):
-    """A whole list as CSV (RFC 4180), streamed with flow control."""
-
-    isLeaf = True
+class CSVResource(CSVStream):
+    """A whole list as CSV."""
 
     def __init__(
         self,
@@ -449,92 +432,16 @@ class CSVResource(Resource):
         fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
         prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None,
     ) -> None:
-        Resource.__init__(self)
-        self._table = table
-        self._columns = table.csv_columns(visit)
-        self._query = query
-        self._fetch = fetch
-        self._prepare = prepare
-        self._resumed: Deferred[None] | None = None
+        columns = table.csv_columns(visit)
 
-    def render(self, request: BoundedRequest) -> int:
-        """Start streaming; a failure aborts the connection, so that no client mistakes a part for the whole."""
-        if request.method != b"HEAD" and not request.hold_answer(_CSV_BYTES):
-            return NOT_DONE_YET
-        request.setResponseCode(HTTPStatus.OK)
-        for name, value in (
-            (b"Content-Type", b"text/csv; charset=utf-8"),
-            (b"Content-Disposition", f'attachment; filename="{self._table.name}.csv"'.encode("ascii")),
-            (b"Cache-Control", b"no-store"),
-            (b"X-Content-Type-Options", b"nosniff"),
-        ):
-            request.responseHeaders.setRawHeaders(name, [value])
-        if request.method == b"HEAD":
-            request.finish()
-            return NOT_DONE_YET
-        request.registerProducer(self, True)
-        work = Deferred.fromCoroutine(self._send(request))
-        request.notifyFinish().addErrback(lambda _: self._gone(work))
+        async def pages(cursor: str | None) -> tuple[Sequence[Sequence[str]], str | None]:
+            page = await fetch(query if cursor is None else replace(query, cursor=cursor))
+            items = page.items if prepare is None else await prepare(page.items)
+            return [[_cell(column, item) for column in columns] for item in items], page.next_cursor
 
-        def failed(reason: Failure) -> None:
-            if reason.check(CancelledError) or request.gone:
-                return
-            if not reason.check(PikachuError):
-                log_failure(reason, request)
-            request.unregisterProducer()
-            request.channel.abort()
-
-        work.addErrback(failed)
-        return NOT_DONE_YET
-
-    def _gone(self, work: Deferred[None]) -> None:
-        work.cancel()
-
-    async def _send(self, request: BoundedRequest) -> None:
-        request.write(_lines([[column.label for column in self._columns]]))
-        query = self._query
-        turns = request.channel.site.capacity.export_pages
-        while True:
-            # A reader may take an hour for what is buffered, so nothing but the cursor is kept for it.
-            cursor = await turns.run(None, partial(self._send_page, request, query))
-            if cursor is None:
-                break
-            if self._resumed is not None:
-                await self._resumed
-            query = replace(query, cursor=cursor)
-        request.unregisterProducer()
-        request.finish()
-
-    async def _send_page(self, request: BoundedRequest, query: ListQuery) -> str | None:
-        """Send the rows of a page, and return the cursor of the next one."""
-        page = await self._fetch(query)
-        items = page.items if self._prepare is None else await self._prepare(page.items)
-        if not request.gone:
-            request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
-        return page.next_cursor
-
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Pause: the send buffer is full."""
-        if self._resumed is None:
-            self._resumed = Deferred()
-
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Resume: the send buffer has room."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None and not resumed.called:
-            resumed.callback(None)
-
-    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Do nothing: notifyFinish reports the lost connection."""
+        CSVStream.__init__(self, f"{table.name}.csv", [[column.label for column in columns]], pages)
 
 
 def _cell(column: Column, item: object) -> str:
     assert column.text is not None  # noqa: S101 - csv_columns leaves the others out
-    text = column.text(item)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue().encode("utf-8", "replace")
+    return column.text(item)

@@ -39,6 +39,11 @@ COMMANDS = (
     "ldap check",
     "config",
     "audit verify",
+    "report certificates",
+    "report audit",
+    "batch create",
+    "batch list",
+    "batch csv",
     "version",
 )
 
