@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pikachu.cli.arguments import group
 
 if TYPE_CHECKING:
+    from pikachu.auth.ldap.client import LDAPClient
     from pikachu.cli.arguments import Commands
+    from pikachu.config.ldap_section import LDAPSection
     from pikachu.core.model.directory_people import Finding
 
 
@@ -32,11 +35,10 @@ def check_directory(arguments: Namespace) -> int:
     """Test the directory and print what works and what does not; 1 if something does not."""
     from dataclasses import replace
 
-    from pikachu.auth.ldap.abort import Abort
     from pikachu.auth.ldap.client import LDAPClient
-    from pikachu.cli.session import configuration, read_password, warn
+    from pikachu.cli.session import configuration, warn
     from pikachu.config.checks import Report, check
-    from pikachu.core.errors import DirectoryUnavailable, MalformedRequest
+    from pikachu.core.errors import MalformedRequest
 
     if arguments.password_file is not None and arguments.username is None:
         raise MalformedRequest("--password-file needs the USERNAME whose password it is")
@@ -48,7 +50,17 @@ def check_directory(arguments: Namespace) -> int:
         check(replace(config, ldap=settings), Report(config.path))
     if settings.sends_plaintext:
         warn("[LDAP] use_tls = false: anyone between here and the directory can read passwords")
-    client, working, failed = LDAPClient(settings), 0, False
+    with closing(LDAPClient(settings)) as client:
+        return _check(client, settings, arguments)
+
+
+def _check(client: LDAPClient, settings: LDAPSection, arguments: Namespace) -> int:
+    """Test each server, the group and the account; 1 if something does not work."""
+    from pikachu.auth.ldap.abort import Abort
+    from pikachu.cli.session import read_password
+    from pikachu.core.errors import DirectoryUnavailable
+
+    working, failed = 0, False
     for host in settings.ldap_host:
         try:
             client.check_server(host, Abort())

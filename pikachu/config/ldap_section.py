@@ -22,6 +22,7 @@ from pikachu.config.setting_types import (
     REMOTE_PORT,
     SECRET,
     TEXT,
+    USER_DN,
     USER_FILTER,
     Secret,
     choice,
@@ -71,6 +72,12 @@ class LDAPSection(Section):
     )
     user_filter: str = _key(
         USER_FILTER, "(uid={username})", "The filter that finds an account; {username} is replaced by the escaped name."
+    )
+    user_dn: str = _key(
+        USER_DN,
+        "",
+        "The DN that every account has, such as uid={username},ou=people,dc=example,dc=org: a password is verified "
+        "while the account is looked up; empty: afterwards.",
     )
     disabled_filter: str = _key(
         DISABLED_FILTER,

@@ -305,6 +305,13 @@ USER_FILTER: Final[Kind[str]] = Kind(
     ),
     str,
 )
+USER_DN: Final[Kind[str]] = Kind(
+    _pattern(
+        "expected a DN that begins with {username}, such as uid={username},ou=people,dc=example,dc=org",
+        r"|[A-Za-z][A-Za-z0-9.-]*=\{username\}[+,].+",
+    ),
+    str,
+)
 DISABLED_FILTER: Final[Kind[str]] = Kind(
     _pattern("expected an LDAP filter, such as (pwdAccountLockedTime=*)", r"|\(.+\)"), str
 )

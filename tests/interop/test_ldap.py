@@ -24,8 +24,10 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountSource, AccountState, Principal, Role, Scope
 from tests.support.deferreds import error_of, failure_of, result_of
 from tests.support.interop import require
+from tests.support.ldap_relay import ldap_relay
 from tests.support.pki import make_ca, make_csr, make_leaf
 from tests.support.ports import free_ports
+from tests.support.scripted_ldap import BIND_REQUEST, SEARCH_REQUEST
 from tests.support.server import TWISTD, environment, running_server, wait_until
 from tests.support.slapd import ADMIN_GROUP, BASE, PASSWORD, PEOPLE, Slapd, person, running_slapd
 from tests.support.stack import Stack, build_core, make_files
@@ -357,6 +359,44 @@ def test_refused_tls_sends_no_password(slapd: Slapd, site: Open) -> None:
     assert "refuses StartTLS" in server.unavailable()
     server = site(use_tls="ldaps", LDAP_PORT=str(slapd.tls_port), ca_cert_path=str(slapd.ca_path))
     assert server.unavailable()
+
+
+def test_round_trips(slapd: Slapd, site: Open) -> None:
+    """A sign-in costs a search and a bind, on connections that stay open; with ``user_dn`` both at the same time."""
+    slapd.add_group(ADMIN_GROUP, DORA)
+    with ldap_relay(slapd.port) as relay:
+        server = site(LDAP_PORT=str(relay.port), admin_group=ADMIN_GROUP)
+        server.sign_in()
+        assert relay.requests == [BIND_REQUEST, SEARCH_REQUEST, BIND_REQUEST]
+        for _ in range(3):
+            relay.withhold(0)
+            assert server.sign_in().role is Role.ADMIN
+            assert relay.requests == [SEARCH_REQUEST, BIND_REQUEST]
+        assert server.refused(password="wrong") == "wrong password"
+        assert relay.connections == 2
+        server.stack.close()
+        server = site(LDAP_PORT=str(relay.port), admin_group=ADMIN_GROUP, user_dn=f"uid={{username}},{PEOPLE}")
+        server.sign_in()
+        # Nothing is answered before both have been sent.
+        relay.withhold(2)
+        assert server.sign_in().role is Role.ADMIN
+        assert sorted(relay.requests) == [BIND_REQUEST, SEARCH_REQUEST]
+        assert server.refused(password="wrong") == "wrong password"
+        # Connections that have ended are replaced while somebody signs in.
+        relay.hang_up()
+        assert server.sign_in().role is Role.ADMIN
+        assert relay.connections == 6
+
+
+def test_a_dn_that_is_another(slapd: Slapd, site: Open) -> None:
+    """Where an account's DN is not the one of ``user_dn``, its own decides, whatever the other's password is."""
+    elsewhere = f"uid=emil,ou=groups,{BASE}"
+    slapd.add(person("emil", password="the other password").replace(EMIL, elsewhere))
+    server = site(user_dn=f"uid={{username}},ou=groups,{BASE}")
+    assert server.sign_in("emil").username == "emil"
+    assert server.refused("emil", "the other password") == "wrong password"
+    assert server.sign_in("dora").username == "dora"
+    assert server.refused("nobody") == "no such account"
 
 
 def test_another_server_takes_over(slapd: Slapd, site: Open) -> None:

@@ -85,19 +85,24 @@ class ScriptedDirectory:
 
     :ivar port: of the loopback interface.
     :ivar binds: the DN and password of each bind.
+    :ivar requests: the tags of all requests so far.
+    :ivar connections: number of connections so far.
     """
 
     def __init__(self) -> None:
         self.answers: dict[int, list[Answer]] = {}
         self.binds: list[tuple[bytes, bytes]] = []
+        self.requests: list[int] = []
+        self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
 
     def script(self, binds: list[Answer], searches: list[Answer]) -> None:
-        """Answer the next requests of each kind so; the last answer is repeated."""
+        """Answer the next requests of each kind so, on new connections; the last answer is repeated."""
+        self.hang_up()
         self.answers = {BIND_REQUEST: list(binds), SEARCH_REQUEST: list(searches)}
 
     def close(self) -> None:
@@ -106,10 +111,15 @@ class ScriptedDirectory:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+
+    def hang_up(self) -> None:
+        """Close all connections."""
         for one in self._open:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
 
     def _accept(self) -> None:
         while True:
@@ -118,11 +128,13 @@ class ScriptedDirectory:
             except OSError:
                 return
             self._open.append(connection)
-            with connection, suppress(OSError):
-                self._serve(connection)
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection.makefile("rb") as stream:
+        with connection, suppress(OSError), connection.makefile("rb") as stream:
             while True:
                 head = stream.read(2)
                 if len(head) < 2:
@@ -133,24 +145,30 @@ class ScriptedDirectory:
                 body = stream.read(size)
                 number, operation = take(body)
                 tag = operation[0]
+                self.requests.append(tag)
                 if tag == BIND_REQUEST:
-                    self._remember(operation)
-                every = self.answers.get(tag)
-                if not every:
-                    return
-                data = (every.pop(0) if len(every) > 1 else every[0])(int.from_bytes(number, "big"))
+                    self.binds.append(name_and_password(operation))
+                data = self.answer(int.from_bytes(number, "big"), operation)
                 if data is None:
                     return
                 connection.sendall(data)
                 if isinstance(data, Cut):
                     return
 
-    def _remember(self, request: bytes) -> None:
-        """Remember name and password of a bind: version, name, simple [0]."""
-        rest, _ = take(request)
-        _, rest = take(rest)
-        name, rest = take(rest)
-        self.binds.append((name, take(rest)[0]))
+    def answer(self, number: int, operation: bytes) -> bytes | None:
+        """Return the answer to a request, or None to close the connection."""
+        every = self.answers.get(operation[0])
+        if not every:
+            return None
+        return (every.pop(0) if len(every) > 1 else every[0])(number)
+
+
+def name_and_password(request: bytes) -> tuple[bytes, bytes]:
+    """Return name and password of a bind: version, name, simple [0]."""
+    rest, _ = take(request)
+    _, rest = take(rest)
+    name, rest = take(rest)
+    return name, take(rest)[0]
 
 
 @contextmanager

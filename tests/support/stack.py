@@ -254,6 +254,8 @@ class Stack:
     def close(self) -> None:
         """As the server when it ends."""
         self.app.publisher.stop()
+        if self.app.directory is not None:
+            self.app.directory.stop()
         result_of(self.app.store.close())
 
     def restart(self) -> Stack:

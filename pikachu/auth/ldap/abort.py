@@ -1,4 +1,4 @@
-"""Ends what a thread is doing on a socket."""
+"""Ends what a thread is doing on sockets."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import Any
 
 
 class Abort:
-    """Ends the operations of a thread from another one, by closing its socket."""
+    """Ends the operations of a thread from another one, by closing its sockets."""
 
     def __init__(self) -> None:
         self.is_set = False
-        self._socket: Any = None
+        # Replaced as a whole: another thread reads it.
+        self._sockets: tuple[Any, ...] = ()
 
     def watch(self, opened: Any) -> None:
-        """Remember the socket in use; close it at once after :meth:`set`."""
-        self._socket = opened
+        """Remember a socket in use; close it at once after :meth:`set`."""
+        self._sockets = (*self._sockets, opened)
         if self.is_set:
             self.set()
 
+    def unwatch(self, opened: Any) -> None:
+        """Forget a socket that is not in use any more."""
+        self._sockets = tuple(one for one in self._sockets if one is not opened)
+
     def set(self) -> None:
-        """Close the socket; whatever waits for it fails."""
+        """Close the sockets; whatever waits for them fails."""
         self.is_set = True
-        opened = self._socket
-        if opened is not None:
+        for opened in self._sockets:
             try:
                 socket.socket.shutdown(opened, socket.SHUT_RDWR)
             except OSError:
                 # It is closed already.
-                return
+                continue

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from ldap3.core.exceptions import LDAPExceptionError
@@ -22,6 +21,7 @@ from pikachu.auth.ldap.connection import (
     TLSContexts,
     UnreadableEntry,
 )
+from pikachu.auth.ldap.connection_pool import ConnectionPool, Purpose, Session
 from pikachu.config.ldap_section import LDAPSection
 from pikachu.core.errors import ConfigError, DirectoryUnavailable
 from pikachu.core.model.directory_people import MAXIMUM_NAME, Absent, Finding, Person, normalised_name
@@ -29,7 +29,10 @@ from pikachu.core.model.directory_people import MAXIMUM_NAME, Absent, Finding, P
 T = TypeVar("T")
 
 # Attributes with an id that no other entry ever has: RFC 4530, Active Directory.
-_UNIQUE_IDS: Final = ("entryUUID", "objectGUID")
+_AD_ID: Final = "objectGUID"
+_UNIQUE_IDS: Final = ("entryUUID", _AD_ID)
+#: LDAP_MATCHING_RULE_IN_CHAIN: matches members of members.
+_IN_CHAIN: Final = "1.2.840.113556.1.4.1941"
 _MAIL: Final = "mail"
 #: Attributes of groups that name their members, and whether by their DN.
 _MEMBER_ATTRIBUTES: Final = {"member": True, "uniquemember": True, "memberuid": False}
@@ -53,6 +56,7 @@ class LDAPClient:
         self._name_attribute = named[1] if named else ""
         # The server that has answered last; threads may overwrite each other's, which costs a connection at most.
         self._preferred = 0
+        self._pool = ConnectionPool(self._connect)
         self._check()
 
     def _check(self) -> None:
@@ -68,6 +72,7 @@ class LDAPClient:
             ("BASE_DN", settings.base_dn),
             ("PEOPLE_DN", settings.people_dn),
             ("admin_group", settings.admin_group),
+            ("user_dn", settings.user_dn.replace("{username}", "x")),
         ):
             try:
                 if text:
@@ -94,22 +99,35 @@ class LDAPClient:
 
         :raises DirectoryUnavailable: when no server answers.
         """
+        guess = self._guessed_dn(username) if password else ""
 
-        def ask(connection: DirectoryConnection) -> Finding:
-            self._bind_service(connection)
-            entry = self._find(connection, username)
+        def ask(session: Session) -> Finding:
+            search, person = session.search, session.verification
+            if guess:
+                # Both questions are under way at the same time.
+                person.begin_bind(guess, password)
+            entry = self._find(search, username)
+            refusal = person.finish_bind() if guess else None
             if isinstance(entry, Absent):
-                nobody = f"cn={secrets.token_hex(8)},{self._settings.people_dn}"
-                connection.bind(nobody, secrets.token_bytes(16).hex())
+                if not guess:
+                    nobody = f"cn={secrets.token_hex(8)},{self._settings.people_dn}"
+                    person.bind(nobody, secrets.token_bytes(16).hex())
                 return entry
-            refusal = connection.bind(entry.dn, password)
+            if not guess or comparable_dn(guess) != comparable_dn(entry.dn):
+                refusal = person.bind(entry.dn, password)
             if refusal is not None:
                 return Absent(refusal, is_certain=False)
-            # Not everybody may read groups.
-            self._bind_service(connection)
-            return self._describe(connection, entry)
+            return self._describe(search, entry)
 
         return self._ask(ask, abort)
+
+    def _guessed_dn(self, username: str) -> str:
+        """Return the DN that *username* has by ``user_dn``; empty where that says nothing.
+
+        Only a name that needs no escaping in a DN has one.
+        """
+        name = normalised_name(username)
+        return self._settings.user_dn.replace("{username}", name) if name else ""
 
     def find(self, usernames: Sequence[str], abort: Abort) -> list[Finding]:
         """Return the accounts of these names, in order, over one connection.
@@ -117,8 +135,8 @@ class LDAPClient:
         :raises DirectoryUnavailable: when no server answers, or when the base of the accounts does not exist.
         """
 
-        def ask(connection: DirectoryConnection) -> list[Finding]:
-            self._bind_service(connection)
+        def ask(session: Session) -> list[Finding]:
+            connection = session.search
             # A base that has vanished, or that can't be read any more, is no proof that its accounts have.
             self._require_base(connection)
             findings: list[Finding] = []
@@ -132,15 +150,12 @@ class LDAPClient:
     def probe(self, abort: Abort) -> str | None:
         """Return None if the first server works, or a message if another one does.
 
+        Idle connections are not used: they say nothing about new ones.
+
         :raises DirectoryUnavailable: when none does.
         """
-
-        def ask(connection: DirectoryConnection) -> None:
-            self._bind_service(connection)
-            self._require_base(connection)
-
         # Only its answer makes the first server the preferred one again: others ask meanwhile.
-        position, _ = self._ask_from(0, ask, abort)
+        position, _ = self._first_that_works(0, lambda host: self.check_server(host, abort), abort)
         return None if position == 0 else "The first server of the directory does not work; another one is used."
 
     def check_server(self, host: str, abort: Abort) -> None:
@@ -148,9 +163,11 @@ class LDAPClient:
 
         :raises DirectoryUnavailable: when it does not.
         """
-        with self._connected(host, abort) as connection:
-            self._bind_service(connection)
+        connection = self._connect(host, Purpose.SEARCH, abort)
+        try:
             self._require_base(connection)
+        finally:
+            connection.close()
 
     def has_admin_group(self, abort: Abort) -> bool:
         """Return whether the administrators' group exists.
@@ -158,26 +175,28 @@ class LDAPClient:
         :raises DirectoryUnavailable: when no server answers.
         """
 
-        def ask(connection: DirectoryConnection) -> bool:
-            self._bind_service(connection)
+        def ask(session: Session) -> bool:
             group = self._settings.admin_group
-            return bool(connection.search(group, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False))
+            return bool(session.search.search(group, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False))
 
         return self._ask(ask, abort)
 
     # --- servers --------------------------------------------------------------------------
 
-    def _ask(self, ask: Callable[[DirectoryConnection], T], abort: Abort) -> T:
-        return self._ask_from(self._preferred, ask, abort)[1]
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
 
-    def _ask_from(self, first: int, ask: Callable[[DirectoryConnection], T], abort: Abort) -> tuple[int, T]:
+    def _ask(self, ask: Callable[[Session], T], abort: Abort) -> T:
+        return self._first_that_works(self._preferred, lambda host: self._pool.ask(host, ask, abort), abort)[1]
+
+    def _first_that_works(self, first: int, ask: Callable[[str], T], abort: Abort) -> tuple[int, T]:
         """Return the position of the server that answers, beginning with *first*, and its answer."""
         hosts = self._settings.ldap_host
         failure: DirectoryUnavailable | None = None
         for position in (*range(first, len(hosts)), *range(first)):
             try:
-                with self._connected(hosts[position], abort) as connection:
-                    answer = ask(connection)
+                answer = ask(hosts[position])
             except DirectoryUnavailable as error:
                 # The reason of the first server is the one to mend.
                 failure = failure or error
@@ -188,9 +207,8 @@ class LDAPClient:
             return position, answer
         raise failure or DirectoryUnavailable("No server of the directory is configured.")
 
-    @contextmanager
-    def _connected(self, host: str, abort: Abort) -> Iterator[DirectoryConnection]:
-        """Open a connection to one server, and close it afterwards.
+    def _connect(self, host: str, purpose: Purpose, abort: Abort) -> DirectoryConnection:
+        """Open a connection to one server.
 
         :raises DirectoryUnavailable: when that fails.
         """
@@ -199,9 +217,12 @@ class LDAPClient:
             (host, settings.ldap_port), settings.use_tls, self._contexts, settings.timeout, abort
         )
         try:
-            yield connection
-        finally:
+            if purpose is Purpose.SEARCH:
+                self._bind_service(connection)
+        except BaseException:
             connection.close()
+            raise
+        return connection
 
     def _bind_service(self, connection: DirectoryConnection) -> None:
         password = self._settings.admin_password
@@ -279,6 +300,8 @@ class LDAPClient:
     def _is_admin(self, connection: DirectoryConnection, entry: Entry, username: str) -> bool:
         """Return whether the entry is a member of the administrators' group, directly or through other groups."""
         target = comparable_dn(self._settings.admin_group)
+        if self._reads_groups_of_entry and (matched := self._membership_filter(entry)):
+            return bool(connection.search(entry.dn, matched, _NO_ATTRIBUTES, limit=1, subtree=False))
         seen: set[str] = set()
         level = self._groups_of(connection, entry, username)
         while level and len(seen) < _MAXIMUM_GROUPS:
@@ -294,6 +317,18 @@ class LDAPClient:
                 for above in self._groups_of(connection, self._group(connection, dn), None)
             ]
         return False
+
+    def _membership_filter(self, entry: Entry) -> str:
+        """Return the filter that answers for an entry of Active Directory, or nothing where its groups are read.
+
+        Active Directory follows nested groups itself, and returns only the first 1500 of an attribute's values, under
+        the name ``memberOf;range=0-1499`` (MS-ADTS sections 3.1.1.3.4.4.3 and 3.1.1.3.1.3.3).
+        """
+        attribute = self._settings.group_attribute
+        group = escape_filter_chars(self._settings.admin_group)
+        if self._settings.nested_groups and entry.attributes.get(_AD_ID.lower()):
+            return f"({attribute}:{_IN_CHAIN}:={group})"
+        return f"({attribute}={group})" if entry.is_partial(attribute) else ""
 
     def _group(self, connection: DirectoryConnection, dn: str) -> Entry:
         """Return the entry of a group, which may name further groups; an unreadable one names none."""

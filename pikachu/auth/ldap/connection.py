@@ -7,6 +7,9 @@ program.
 
 from __future__ import annotations
 
+import re
+import select
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from typing import Any, Final
 
 from ldap3 import BASE, DEREF_NEVER, NONE, SIMPLE, SUBTREE, Connection, Server, Tls
 from ldap3.core.exceptions import LDAPExceptionError
+from ldap3.operation.bind import bind_operation
 
 from pikachu.auth.ldap.abort import Abort
 from pikachu.config.setting_choices import LDAPSecurity
@@ -34,6 +38,21 @@ _INVALID_CREDENTIALS: Final = 49
 _SERVER_FAILURES: Final = frozenset({1, 2, 7, 8, 10, 11, 13, 51, 52, 54, 80})
 
 
+# Active Directory's diagnostic message of a refused bind, and what its codes mean.
+_AD_REASON: Final = re.compile(r"\bAcceptSecurityContext error, data ([0-9A-Fa-f]{1,8})\b")
+_AD_REFUSALS: Final = {
+    "525": "the directory has no such account",
+    "530": "the directory does not let this account sign in at this time",
+    "531": "the directory does not let this account sign in from here",
+    "532": "the password has expired in the directory",
+    "533": "the account is disabled in the directory",
+    "568": "the account is in too many groups of the directory",
+    "701": "the account has expired in the directory",
+    "773": "the password must be changed in the directory first",
+    "775": "the account is locked in the directory",
+}
+# Seconds, seconds, and probes without an answer; systems have different ones of these options.
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _NOT_LDAP: Final = "The directory's answer is not LDAP. Check LDAP_PORT and use_tls."
 
 
@@ -54,6 +73,10 @@ class Entry:
 
     dn: str
     attributes: Mapping[str, Sequence[bytes]]
+
+    def is_partial(self, attribute: str) -> bool:
+        """Return whether the server has returned only a range of an attribute's values."""
+        return any(name.startswith(f"{attribute.lower()};range=") for name in self.attributes)
 
     def texts(self, attribute: str) -> list[str]:
         """Return the values of an attribute that are UTF-8 text."""
@@ -135,6 +158,7 @@ class DirectoryConnection:
 
     :param address: host and port.
     :param timeout: seconds that each answer may take.
+    :ivar is_usable: whether each answer so far was received to its end.
     :raises DirectoryUnavailable: when it can't be opened, or not with the required TLS.
     """
 
@@ -143,7 +167,6 @@ class DirectoryConnection:
     ) -> None:
         host, port = address
         self._name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._abort = abort
         tls = None if security is LDAPSecurity.FALSE else _VerifiedTls(contexts)
         server = Server(
             host,
@@ -158,34 +181,56 @@ class DirectoryConnection:
             server,
             authentication=SIMPLE,
             user="unused",
-            password="unused",  # noqa: S106 - replaced by each bind
+            password="unused",  # noqa: S106 - each bind has its own
             auto_referrals=False,
             auto_range=False,
             check_names=False,
             read_only=True,
             receive_timeout=timeout,
         )
+        self.is_usable = True
+        self._bind_id = 0
+        self._opened: Any = None
         self._socket = _BoundedSocket(None)
         try:
             with self._translated("connecting", tls):
                 self._ldap.open(read_server_info=False)
-                abort.watch(self._ldap.socket)
+                opened = self._ldap.socket
+                abort.watch(opened)
+                _keep_alive(opened)
                 if security is LDAPSecurity.STARTTLS:
                     self._ldap.start_tls(read_server_info=False)
+                    abort.unwatch(opened)
                     abort.watch(self._ldap.socket)
         except DirectoryUnavailable:
             self.close()
             raise
-        self._socket = self._ldap.socket = _BoundedSocket(self._ldap.socket)
+        self._opened = self._ldap.socket
+        self._socket = self._ldap.socket = _BoundedSocket(self._opened)
 
     def close(self) -> None:
-        """Close the connection; ldap3 leaves the socket of one that did not open."""
-        opened = self._ldap.socket
+        """Close the connection; ldap3 leaves the socket of one that did not open, or that the server has closed."""
+        opened = self._opened or self._ldap.socket
         try:
             self._ldap.strategy.close()
         finally:
             if opened is not None:
                 opened.close()
+
+    def watch(self, abort: Abort) -> None:
+        """Let *abort* end what is done on this connection."""
+        abort.watch(self._opened)
+
+    def unwatch(self, abort: Abort) -> None:
+        """Undo :meth:`watch`, and what opening did."""
+        abort.unwatch(self._opened)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived since the last answer: the end of the connection, or a notice of it."""
+        poll = select.poll()
+        poll.register(self._opened, select.POLLIN)
+        return not poll.poll(0)
 
     def bind(self, dn: str, password: str) -> str | None:
         """Bind as *dn*; return None, or why the directory refuses the DN and password.
@@ -197,16 +242,29 @@ class DirectoryConnection:
         """
         if not dn or not password:
             return "empty password"
+        self.begin_bind(dn, password)
+        return self.finish_bind()
+
+    def begin_bind(self, dn: str, password: str) -> None:
+        """Send a bind; neither *dn* nor *password* is empty.  Its answer comes while other connections are used."""
         # As bytes: ldap3 prepares texts by SASLprep, which fails for some and changes others.
         with self._translated("the bind"):
-            self._ldap.user, self._ldap.password = dn, password.encode()
-            self._ldap.bind(read_server_info=False)
+            request = bind_operation(self._ldap.version, SIMPLE, dn, password.encode())
+            self._bind_id = self._ldap.send("bindRequest", request)
+
+    def finish_bind(self) -> str | None:
+        """Return the answer to the bind that was sent; see :meth:`bind`."""
+        with self._translated("the bind"):
+            self._ldap.post_send_single_response(self._bind_id)
         code, description = self._result("bindResponse")
         if code == SUCCESS:
             return None
         if code in _SERVER_FAILURES:
             raise self._failed("the bind", description)
-        return "wrong password" if code == _INVALID_CREDENTIALS else f"the directory answers {description}"
+        if code != _INVALID_CREDENTIALS:
+            return f"the directory answers {description}"
+        reason = _AD_REASON.search(str((self._ldap.result or {}).get("message")))
+        return _AD_REFUSALS.get(reason[1].lower(), "wrong password") if reason else "wrong password"
 
     def search(
         self,
@@ -270,13 +328,20 @@ class DirectoryConnection:
         self._socket.begin()
         try:
             yield
-        except DirectoryUnavailable:
-            raise
         except Exception as error:
+            self.is_usable = False
             failure = error if tls is None or tls.failure is None else tls.failure
             raise DirectoryUnavailable(
                 _reason(failure, what), server=self._name, error=f"{type(failure).__name__}: {failure}"
             ) from error
+
+
+def _keep_alive(opened: Any) -> None:
+    """Have the system notice within minutes that an idle connection is dead."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _entry(response: Mapping[str, Any]) -> Entry:

@@ -108,6 +108,7 @@ class Directory:
         self._is_stopped = True
         for abort in self._asking:
             abort.set()
+        self._client.close()
 
     def _run(self, work: Callable[[Abort], T], *, is_probe: bool = False) -> Deferred[T]:
         abort, outages = Abort(), self._outages

@@ -40,6 +40,9 @@ class FakeClient:
             raise self.error
         return NOBODY
 
+    def close(self) -> None:
+        """Close nothing."""
+
     def probe(self, abort: Abort) -> str | None:
         """Answer that all is well."""
         self.authenticate("", "", abort)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -162,10 +163,9 @@ def test_a_trickle_is_cut_off(stack: Stack, directory: ScriptedDirectory) -> Non
 def test_a_probe_of_a_dead_server_sends_nobody_there(stack: Stack, directory: ScriptedDirectory) -> None:
     """While the readiness check waits for the first server, sign-ins go on asking the one that works."""
     directory.script([bound()], [found(DORA)])
-    with socket.create_server(("127.0.0.2", directory.port)) as dead:
+    settings = replace(stack.files.load().ldap, ldap_host=("127.0.0.2", "127.0.0.1"))
+    with socket.create_server(("127.0.0.2", directory.port)) as dead, closing(LDAPClient(settings)) as client:
         dead.settimeout(20)
-        settings = replace(stack.files.load().ldap, ldap_host=("127.0.0.2", "127.0.0.1"))
-        client = LDAPClient(settings)
         client.find(["dora"], Abort())
         first, _ = dead.accept()
         verdicts: list[str | None] = []
