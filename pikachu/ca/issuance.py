@@ -45,14 +45,17 @@ from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, Reque
 from pikachu.core.model.times import utc
 from pikachu.x509.built import differences, intended_like
 from pikachu.x509.certificate import (
+    SUBJECT_ALTERNATIVE_NAME,
     Certificate,
     Validity,
     end_of_validity,
     parts_of,
     tbs_certificate,
 )
+from pikachu.x509.device_names import device_name
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, read_name
+from pikachu.x509.san_text import san_texts
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription
 
@@ -91,6 +94,14 @@ class IssuanceRequest:
     policy_extensions: tuple[Extension, ...] = ()
     infrastructure: Infrastructure | None = None
     ignored_names: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """The name of the device that the certificate is for, or an empty string."""
+        if self.internal:
+            return ""
+        names = next((one.value for one in self.extensions if one.oid == SUBJECT_ALTERNATIVE_NAME), None)
+        return device_name(self.subject, () if names is None else san_texts(names))
 
 
 class CertificateAuthority:
@@ -161,6 +172,7 @@ class CertificateAuthority:
             not_after=not_after,
             policy=issuance.policy.name,
             process=self.process,
+            device=issuance.device,
         )
         return intent, ToBeSigned(tbs, serial, not_before, not_after, issuance.csr)
 

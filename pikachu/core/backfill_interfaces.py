@@ -64,5 +64,8 @@ class IBackfillStore(Protocol):
         Returns whether this process has done it, and no other one before.
         """
 
+    def assign_devices(self, limit: int) -> Deferred[Backlog | None]:
+        """Assign the next *limit* certificates to devices; return the position, or None when all are assigned."""
+
     def fingerprint_certificates(self, limit: int) -> Deferred[bool]:
         """Store the fingerprints of the next *limit* certificates; return whether all have one."""

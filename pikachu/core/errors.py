@@ -94,6 +94,10 @@ class IssuerRevoked(PolicyViolation):
         )
 
 
+class RetiredDevice(PolicyViolation):
+    """The device that the certificate would be for is retired."""
+
+
 class BadTemplate(RequestError):
     """A certificate template or a policy's extension text is wrong.
 

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.challenge_interfaces import IBatchStore, IChallengeStore
+from pikachu.core.device_interfaces import IDeviceStore
 from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.job_interfaces import IJobStore
@@ -561,6 +562,7 @@ class IStore(
     IAccountStore,
     IChallengeStore,
     IBatchStore,
+    IDeviceStore,
     IOwnerStore,
     ITemplateStore,
     ISessionStore,

@@ -333,6 +333,7 @@ class EnrollmentService:
             csr_id=None if stored is None else stored.id,
             actor_ids=frozenset(actor for actor in actors if actor is not None),
             added_names=principal.added_names,
+            device=issuance.device,
         )
 
     async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:

@@ -29,11 +29,13 @@ from pikachu.help.guide import Guide
 from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.devices import Devices
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.renewals import Renewals
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_runner import JobRunner
@@ -159,6 +161,7 @@ class Application:
     requests: CertificateRequests
     new_certificates: NewCertificates
     renewals: Renewals
+    devices: Devices
     verification: AuditVerification
     reports: Reports
     guide: Guide
@@ -169,6 +172,7 @@ class Application:
     job_actions: JobActions
     job_runner: JobRunner
     search_indexing: SearchIndexing
+    device_assignment: DeviceAssignment
     own_certificates: OwnCertificates
     offline: OfflineCAs
     directory: DirectoryAccounts | None

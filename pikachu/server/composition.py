@@ -43,11 +43,13 @@ from pikachu.inspection.openssl_program import OpenSSL
 from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.devices import Devices
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.renewals import Renewals
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.readiness import Readiness
@@ -449,6 +451,7 @@ def _assemble(
         registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
     )
     renewals = Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers)
+    devices = Devices(store=store, authority=authority, challenge_passwords=challenge_passwords)
     job_actions = JobActions(
         inventory=inventory,
         renewals=renewals,
@@ -523,6 +526,7 @@ def _assemble(
         requests=requests,
         new_certificates=new_certificates,
         renewals=renewals,
+        devices=devices,
         verification=verification,
         reports=Reports(
             store=store,
@@ -540,6 +544,7 @@ def _assemble(
         job_actions=job_actions,
         job_runner=job_runner,
         search_indexing=SearchIndexing(store, pools.indexing),
+        device_assignment=DeviceAssignment(store),
         own_certificates=own_certificates,
         offline=offline,
         directory=directory,

@@ -18,6 +18,7 @@ from pikachu.web.ui.config_and_logs import OperationPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.device_enrollment import DeviceEnrollmentPages
+from pikachu.web.ui.devices import DevicesPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.expiry import ExpiryPages
 from pikachu.web.ui.help import ChatPages, HelpPages
@@ -87,6 +88,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             challenge_passwords=app.challenge_passwords,
         ),
         DeviceEnrollmentPages(challenge_passwords=app.challenge_passwords, choices=choices, locations=locations),
+        DevicesPages(devices=app.devices, inventory=app.inventory, issuers=app.issuers, authority=app.authority),
         RenewalPages(renewals=app.renewals, inventory=app.inventory),
         ApprovalsPages(registration=app.registration, inventory=app.inventory),
         DashboardPages(

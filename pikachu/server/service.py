@@ -389,9 +389,11 @@ class PikachuService(Service):
         self._engine_failure = failure
 
     async def _index(self) -> None:
-        """Add the next certificates of an earlier version to the search index."""
+        """Add the next certificates of an earlier version to the search index, then to devices."""
         if not self.app.search_indexing.is_complete:
             await self.app.search_indexing.step()
+        elif not self.app.device_assignment.is_complete:
+            await self.app.device_assignment.step()
 
     async def _fill_batches(self) -> None:
         """Create the challenge passwords that an earlier process has left to create; failures are tried again."""

@@ -190,7 +190,8 @@ def _in_period(tx: Transaction, query: ListQuery) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _record(row: Row) -> EventRecord:
+def event_record(row: Row) -> EventRecord:
+    """Return the record of a row of the audit log."""
     identity, at, kind, resource_type, resource_name, actor, details, owner_id, actor_id, about, previous, digest = row
     event = Event(
         kind, resource_type, resource_name, actor, json.loads(details), owner_id, actor_id, about_account=bool(about)
@@ -349,7 +350,7 @@ class AuditStore(StoreSection):
             named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
             # A rare name is matched by ids; for a common one, the next page is found after a few rows.
             conditions.append(or_(*near, table.id.in_(named) if len(named) <= _RECENT else by_name))
-        source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, _record)
+        source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, event_record)
         if _by_kind(query):
             # A page consists of the next few events of each selected kind, in the order of the index of kinds.
             selected = [kind for kind in _kinds(tx) if _is_selected(kind, kinds, query.filters.get("type"))]
@@ -377,7 +378,7 @@ class AuditStore(StoreSection):
         row = tx.row(_by_id, {"b_id": row_id(event_id)})
         if row is None:
             raise NotFound("there is no such event")
-        return _record(row)
+        return event_record(row)
 
     @uncancelled
     async def verify_events(

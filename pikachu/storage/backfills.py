@@ -11,12 +11,15 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Integer, bindparam, delete, select, update
+from sqlalchemy import Integer, bindparam, delete, select, text, update
 
 from pikachu.core.backfill_interfaces import Backlog, IndexedCertificate, UnindexedCertificate
-from pikachu.storage.database import Transaction
-from pikachu.storage.schema import backfills, certificates
+from pikachu.core.model.certificates import Method
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.device_rows import Enrollment, add_enrollment, refresh_device
+from pikachu.storage.schema import backfills, certificates, challenges
 from pikachu.storage.transactions import StoreSection, read_transaction, write_transaction
+from pikachu.x509.device_names import bound_device_key, certified_device_name
 from pikachu.x509.san_text import certificate_sans
 from pikachu.x509.search_text import name_key, search_text
 
@@ -24,6 +27,8 @@ from pikachu.x509.search_text import name_key, search_text
 SEARCH: Final = "search"
 #: The backfill of fingerprints.
 FINGERPRINTS: Final = "fingerprints"
+#: The backfill of devices.
+DEVICES: Final = "devices"
 
 _c: Final = certificates.c
 _b: Final = backfills.c
@@ -41,6 +46,35 @@ _next_without_fingerprint: Final = (
     .order_by(_c.id.desc())
     .limit(bindparam("b_limit", type_=Integer))
 )
+_next_without_device: Final = (
+    select(
+        _c.id,
+        _c.common_name,
+        _c.owner_id,
+        _c.policy,
+        _c.method,
+        _c.created_at,
+        _c.not_before,
+        _c.not_after,
+        _c.revoked_at,
+        _c.deleted_at,
+        _c.infrastructure,
+        _c.device_id,
+        _c.der,
+    )
+    .where(_c.id < bindparam("b_before"))
+    .order_by(_c.id.desc())
+    .limit(bindparam("b_limit", type_=Integer))
+)
+_ch: Final = challenges.c
+# The names of unused ones, which a retirement may end.
+_unnamed: Final = (
+    select(_ch.id, _ch.subject_der, _ch.sans)
+    .where(text("consumed_at IS NULL"), _ch.subject_der.is_not(None), _ch.device_key.is_(None))
+    .limit(bindparam("b_limit", type_=Integer))
+)
+_set_device_key: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(device_key=bindparam("v_key"))
+_set_device: Final = update(certificates).where(_c.id == bindparam("b_id")).values(device_id=bindparam("v_device"))
 _move: Final = (
     update(backfills).where(_is_named, _b.before == bindparam("b_before")).values(before=bindparam("position"))
 )
@@ -68,14 +102,20 @@ def unindexed_certificates(tx: Transaction) -> int:
     return 0
 
 
+def unassigned_certificates(tx: Transaction) -> int:
+    """Return an upper bound of the number of certificates that belong to no device yet."""
+    row = tx.row(_backlog, {"b_backfill": DEVICES})
+    return 0 if row is None else min(int(row[0]) - 1, int(row[1]))
+
+
 def texts_of(rows: Sequence[UnindexedCertificate]) -> list[IndexedCertificate]:
     """Return the names and texts of certificates; takes milliseconds for hundreds."""
     indexed = []
     for row in rows:
         sans = certificate_sans(row.der)
-        text = search_text(row.subject, sans, row.key_type, row.method)
+        words = search_text(row.subject, sans, row.key_type, row.method)
         name = name_key(row.common_name, sans, row.serial)
-        indexed.append(IndexedCertificate(row.id, json.dumps(sans), text, None if name == row.name_key else name))
+        indexed.append(IndexedCertificate(row.id, json.dumps(sans), words, None if name == row.name_key else name))
     return indexed
 
 
@@ -83,6 +123,28 @@ def _advance(tx: Transaction, name: str, before: int, position: int | None) -> b
     """Move a backfill to *position*, or end it without one; return False if another process has done it before."""
     at = {"b_backfill": name, "b_before": before}
     return (tx.write(_end, at) if position is None else tx.write(_move, {**at, "position": position})) == 1
+
+
+def _assign(tx: Transaction, row: Row) -> None:
+    """Assign a certificate to its device, which may have newer ones."""
+    identity, common_name, owner_id, policy, method, at, not_before, not_after, revoked_at, deleted_at, *rest = row
+    infrastructure, device_id, der = rest
+    if infrastructure is not None or method == Method.CA or device_id is not None:
+        return
+    der = bytes(der)
+    name = certified_device_name(der, common_name, certificate_sans(der))
+    if not name:
+        return
+    in_force, is_listed = revoked_at is None and deleted_at is None, deleted_at is None
+    device = add_enrollment(
+        tx,
+        Enrollment(name, owner_id, policy, method, "", at, not_before, not_after, in_force, is_listed),
+        is_newest=False,
+    )
+    tx.write(_set_device, {"b_id": identity, "v_device": device.id})
+    if device.is_ended and in_force:
+        # Its newer certificates are not in force.
+        refresh_device(tx, device.id)
 
 
 class BackfillStore(StoreSection):
@@ -128,3 +190,23 @@ class BackfillStore(StoreSection):
             digests = [{"b_id": row_id, "v_fingerprint": hashlib.sha256(bytes(der)).digest()} for row_id, der in rows]
             tx.write_many(_set_fingerprint, digests)
         return not rows
+
+    @write_transaction
+    def assign_devices(self, tx: Transaction, limit: int) -> Backlog | None:
+        """Assign the next *limit* certificates to their devices, then challenge passwords.
+
+        :return: the position, or ``None`` when all are assigned.
+        """
+        row = tx.row(_backlog, {"b_backfill": DEVICES})
+        if row is None:
+            return None
+        rows = tx.rows(_next_without_device, {"b_before": row[0], "b_limit": limit})
+        for each in rows:
+            _assign(tx, each)
+        unnamed = [] if rows else tx.rows(_unnamed, {"b_limit": limit})
+        for identity, subject, sans in unnamed:
+            tx.write(_set_device_key, {"b_id": identity, "v_key": bound_device_key(bytes(subject), sans.splitlines())})
+        if unnamed:
+            return Backlog(row[0], row[1])
+        _advance(tx, DEVICES, row[0], rows[-1][0] if rows else None)
+        return Backlog(rows[-1][0], row[1]) if rows else None

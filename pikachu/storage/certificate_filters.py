@@ -23,6 +23,7 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.time_ranges import EVER, Bounds, bounds
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.storage.certificates import OWN_IDS
 from pikachu.storage.database import Transaction
 from pikachu.storage.pagination import checked, one_of
@@ -39,6 +40,7 @@ FILTERS: Final = (
     "key",
     "key_sha256",
     "owner",
+    "device",
     "expires",
     "expires_from",
     "expires_to",
@@ -119,7 +121,9 @@ def certificate_filters(tx: Transaction, query: ListQuery, now: datetime) -> Cer
     if query.owner_id is not None:
         selection.add(_c.owner_id == query.owner_id)
     if "owner" in query.filters:
-        selection.add(_c.owner_id == _owner_id(tx, query.filters["owner"]))
+        selection.add(_c.owner_id == account_id_of(tx, query.filters["owner"]))
+    if "device" in query.filters:
+        selection.add(_c.device_id == _device_id(query.filters["device"]))
     if "issuer" in query.filters:
         selection.add(issued_by(tx, _c.issuer_id, query.filters["issuer"]))
     _add_kinds(tx, selection, query)
@@ -169,11 +173,22 @@ def issued_by(tx: Transaction, issuer_id: ColumnElement[int], name: str) -> Colu
     return issuer_id.in_(issuer_ids)
 
 
-def _owner_id(tx: Transaction, name: str) -> int:
+def account_id_of(tx: Transaction, name: str) -> int:
+    """Return the id of the user with that name.
+
+    :raises MalformedRequest: there is no such user.
+    """
     row = tx.row(_account, {"b_name": fold(name)})
     if row is None:
         raise MalformedRequest(f"there is no user “{name[:40]}”")
     return int(row[0])
+
+
+def _device_id(text: str) -> int:
+    number = parse_number(text, MAX_ID)
+    if number is None:
+        raise MalformedRequest("device is the id of a device")
+    return number
 
 
 def _add_kinds(tx: Transaction, selection: CertificateFilters, query: ListQuery) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, String, bindparam, func, select
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
@@ -25,7 +25,7 @@ from pikachu.storage.certificate_filters import CertificateFilters, Kind, certif
 from pikachu.storage.certificate_search import CertificateSearch
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Transaction
-from pikachu.storage.pagination import ListSource, decode_cursor, page
+from pikachu.storage.pagination import ListSource, goes_back, next_rows, page
 from pikachu.storage.schema import certificates
 from pikachu.storage.transactions import StoreSection, read_transaction
 from pikachu.x509.search_text import number_terms, search_terms
@@ -140,21 +140,23 @@ def _scan(tx: Transaction, query: ListQuery, selection: CertificateFilters) -> P
         return attempt(narrow=walk)
     # First try the next few thousand rows in the sort order.  A longer scan could read nearly all rows, since the
     # oldest certificates have expired and the newest have not, and names may increase with ids.
-    by_id = sort in {"id", "created_at"}
+    by_id, few = sort in {"id", "created_at"}, tx.settings.few_certificates
     if by_id and selection.kinds is not None and len(selection.kinds) <= _FEW_KINDS:
         # Exact: the next rows of each kind.
-        next_ids = [_next_of_kind(tx, query, kind, conditions) for kind in selection.kinds]
+        next_ids = [_next_of_kind(query, kind, conditions) for kind in selection.kinds]
         ids = [row[0] for statement in next_ids for row in tx.query(statement)]
         return attempt(_c.id.in_(bindparam("next", ids, expanding=True, literal_execute=True)), narrow=_BY_ROW_ID)
     if by_id and selection.issued is not None:
         # Times of issuance increase with ids, but for differences between the clocks of nodes.
-        following = _hinted(_ISSUED_ROWS)(_next(tx, query, _c.id, *_issued(selection)).order_by(None))
+        following = _hinted(_ISSUED_ROWS)(next_rows(query, _c.id, _c.id, few, *_issued(selection)).order_by(None))
         order = _c.created_at.desc() if query.sort.startswith("-") != _goes_back(query) else _c.created_at
         following = following.order_by(order)
     elif revoked and by_id:
-        following = _hinted("INDEXED BY certificates_revoked")(_next(tx, query, _c.id, _c.revoked_at.is_not(None)))
+        following = _hinted("INDEXED BY certificates_revoked")(
+            next_rows(query, _c.id, _c.id, few, _c.revoked_at.is_not(None))
+        )
     else:
-        following = walk(_next(tx, query, _SORTS[sort]))
+        following = walk(next_rows(query, _c.id, _SORTS[sort], few))
     result = attempt(_c.id.in_(following), narrow=_BY_ROW_ID)
     if _has_following_page(result, query):
         return result
@@ -178,11 +180,9 @@ def _issued(selection: CertificateFilters) -> list[ColumnElement[bool]]:
     return [_c.created_at >= first, _c.created_at < last]
 
 
-def _next_of_kind(
-    tx: Transaction, query: ListQuery, kind: Kind, conditions: Sequence[ColumnElement[bool]]
-) -> Select[Any]:
+def _next_of_kind(query: ListQuery, kind: Kind, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
     """Return a query for the ids of the next page of certificates of one kind."""
-    ids = _next(tx, query, _c.id, kinds_condition([kind]), *conditions).limit(query.limit + 1)
+    ids = next_rows(query, _c.id, _c.id, query.limit + 1, kinds_condition([kind]), *conditions)
     return _hinted(_ROWS_OF_KINDS)(ids)
 
 
@@ -196,33 +196,12 @@ def _sorted_at_last(statement: Select[Any], query: ListQuery) -> Select[Any]:
 
 
 def _goes_back(query: ListQuery) -> bool:
-    if query.cursor is None:
-        return False
-    return decode_cursor(query.cursor, query.sort, _SORTS[query.sort.removeprefix("-")].type.python_type)[2]
+    return goes_back(query, _SORTS[query.sort.removeprefix("-")])
 
 
 def _has_following_page(result: Page[CertificateRecord], query: ListQuery) -> bool:
     """Return whether *result* has a following page, so that the rows that were searched were enough."""
     return (result.previous_cursor if _goes_back(query) else result.next_cursor) is not None
-
-
-def _next(
-    tx: Transaction, query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]
-) -> Select[Any]:
-    """Return a query for the ids of the next few thousand rows with *conditions*, in the order of *column*."""
-    ids = select(_c.id).where(*conditions)
-    descending = query.sort.startswith("-")
-    by_id = column is _c.id
-    if query.cursor is not None:
-        value, position, back = decode_cursor(query.cursor, query.sort, column.type.python_type)
-        descending ^= back
-        if by_id:
-            ids = ids.where(_c.id < position if descending else _c.id > position)
-        else:
-            row, last = tuple_(column, _c.id), tuple_(literal(value), literal(position))
-            ids = ids.where(row < last if descending else row > last)
-    keys = [_c.id] if by_id else [column, _c.id]
-    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(tx.settings.few_certificates)
 
 
 def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | None) -> list[int] | None:

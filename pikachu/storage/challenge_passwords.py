@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, null, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, literal, null, or_, select, text, update
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
@@ -20,6 +20,7 @@ from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.batch_schema import batches
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.device_rows import is_bound_to
 from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.schema import challenges
 from pikachu.storage.transactions import (
@@ -32,9 +33,10 @@ from pikachu.storage.transactions import (
     row_id,
     write_transaction,
 )
+from pikachu.x509.device_names import bound_device_key
 
 _ch: Final = challenges.c
-_COLUMNS: Final = [column for column in challenges.columns if column is not _ch.lookup]
+_COLUMNS: Final = [column for column in challenges.columns if column.name not in ("lookup", "device_key")]
 _NOT_AVAILABLE: Final = "this challenge password was used or has expired"
 _UNUSED: Final = text("consumed_at IS NULL")
 
@@ -55,6 +57,7 @@ _insert: Final = insert_into(
     "san_der",
     "policy",
     "batch_id",
+    "device_key",
 )
 _SEARCHED: Final = (_ch.id, _ch.label, _ch.subject, _ch.sans)
 _set_sealed: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
@@ -169,6 +172,7 @@ def insert_challenge(tx: Transaction, challenge: NewChallengePassword, now: date
         "san_der": None if names is None else names.san_der,
         "policy": challenge.policy,
         "batch_id": challenge.batch_id,
+        "device_key": None if names is None else bound_device_key(names.subject_der, names.sans),
     }
     identity = tx.insert(_insert, values)
     tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
@@ -202,16 +206,19 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-        """List challenge passwords; filters ``status`` (reserved ones count as consumed), ``label``, ``batch`` (an id),
-        ``enrolled`` (``true`` or ``false``: reserved ones are not).
+        """List challenge passwords; filters ``status`` (reserved ones count as consumed), ``label``, ``batch`` and
+        ``device`` (ids), ``enrolled`` (``true`` or ``false``: reserved ones are not).
 
         *q* is a prefix of the digits, or words of label and names.
         """
-        checked(query, ("status", "label", "batch", "enrolled"))
+        checked(query, ("status", "label", "batch", "device", "enrolled"))
         conditions: list[ColumnElement[bool]] = []
         batch = query.filters.get("batch")
         if batch is not None:
             conditions.append(_ch.batch_id == parse_number(batch, MAX_ID))
+        device = query.filters.get("device")
+        if device is not None:
+            conditions += is_bound_to(literal(parse_number(device, MAX_ID) or 0))
         label = query.filters.get("label")
         if label is not None:
             conditions.append(_ch.label == label)

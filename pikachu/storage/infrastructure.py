@@ -27,6 +27,7 @@ from pikachu.core.model.people import SealFor
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.device_rows import leave_device
 from pikachu.storage.revocation import insert_credential, record_change
 from pikachu.storage.schema import certificates, issuers
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
@@ -121,6 +122,7 @@ def register_own(tx: Transaction, found: Sequence[OwnCertificate], now: datetime
             taken.append(one)
         elif row[2] is None:
             tx.write(_mark, {"b_id": row[0], "role": one.role.value})
+            leave_device(tx, row[0])
     return taken
 
 

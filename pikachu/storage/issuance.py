@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,8 +37,10 @@ from pikachu.storage.challenge_passwords import (
 )
 from pikachu.storage.csrs import describe_csr
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.device_rows import Enrollment, add_enrollment, require_device_in_service, require_in_service
 from pikachu.storage.infrastructure import require_unrevoked_issuer
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
+from pikachu.storage.revocation import list_revocation
 from pikachu.storage.schema import certificates, requests
 from pikachu.storage.transactions import (
     StoreSection,
@@ -51,6 +54,8 @@ from pikachu.storage.transactions import (
     to_json,
     write_transaction,
 )
+from pikachu.x509.crl import crl_entry
+from pikachu.x509.device_names import certified_device_name
 from pikachu.x509.san_text import certificate_sans
 from pikachu.x509.search_text import name_key, search_text
 
@@ -113,6 +118,7 @@ _insert_certificate: Final = insert_into(
     "sans",
     "search_text",
     "fingerprint",
+    "device_id",
 )
 _by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
 _by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
@@ -177,6 +183,7 @@ _to_complete: Final = select(
     _r.csr_id,
     _r.revoked_at,
     _r.revocation_reason,
+    _r.address,
 ).where(_r.id == bindparam("b_id"))
 
 
@@ -197,6 +204,7 @@ def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
     if certificate is not None:
         # An earlier version took the owner from requests when it deleted an account, but the certificate has it again.
         require_active_owner(tx, certificate.owner_id)
+        require_device_in_service(tx, certificate.device_id)
     return Repeated(request, certificate)
 
 
@@ -279,6 +287,7 @@ class IssuanceStore(StoreSection):
         key_id = request.key_id if intent is None else intent.key_id
         if request.method is not Method.CA:
             _refuse_foreign_key(tx, key_id, request.owner_id, subject)
+            require_in_service(tx, request.device, request.owner_id)
         challenge = request.challenge_id
         if challenge is not None:
             require_available_challenge(tx, challenge, at)
@@ -334,6 +343,7 @@ class IssuanceStore(StoreSection):
         except InactiveOwner as error:
             raise Conflict("The requester's account is not active. Activate it, or reject the request.") from error
         require_unrevoked_issuer(tx, intent.issuer_id)
+        require_in_service(tx, intent.device, request.owner_id)
         _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
         _refuse_known_serial(tx, intent)
         values = {
@@ -403,10 +413,22 @@ class IssuanceStore(StoreSection):
             csr_id,
             revoked_at,
             reason,
+            address,
         ) = row
         at = int(now.timestamp())
         sans = certificate_sans(certificate)
         text = search_text(subject, sans, key_type, method)
+        device, is_retired = None, False
+        name = "" if method is Method.CA else certified_device_name(certificate, common_name, sans)
+        if name:
+            in_force = revoked_at is None
+            device = add_enrollment(
+                tx, Enrollment(name, owner_id, policy, method.value, address, at, not_before, not_after, in_force)
+            )
+            if device.retired is not None and in_force:
+                # Retired since its intent was stored.
+                is_retired = True
+                revoked_at, reason = at, device.retired[1]
         try:
             certificate_id = tx.insert(
                 _insert_certificate,
@@ -432,6 +454,7 @@ class IssuanceStore(StoreSection):
                     "sans": json.dumps(sans),
                     "search_text": text,
                     "fingerprint": hashlib.sha256(certificate).digest(),
+                    "device_id": None if device is None else device.id,
                 },
             )
         except tx.constraint_error as error:
@@ -441,6 +464,15 @@ class IssuanceStore(StoreSection):
         if challenge_id is not None:
             consume_challenge(tx, challenge_id, serial, at)
         write_event(tx, event, now)
+        if is_retired:
+            list_revocation(
+                tx,
+                issuer_id,
+                int(serial, 16),
+                moment(not_after),
+                crl_entry(int(serial, 16), now, RevocationReason(reason)),
+            )
+            write_event(tx, replace(event, type="revoke"), now)
         if csr_id is not None:
             describe_csr(tx, csr_id, "signed", certificate_id, event, now)
         return CertificateRecord(
@@ -462,6 +494,7 @@ class IssuanceStore(StoreSection):
             None if reason is None else RevocationReason(reason),
             infrastructure=infrastructure,
             sans=sans,
+            device_id=None if device is None else device.id,
         )
 
     @write_transaction

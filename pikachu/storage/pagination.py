@@ -141,11 +141,13 @@ class ListSource(Generic[T]):
     :param columns: the columns of one table, its id first.
     :param sorts: field name → column to sort by, never NULL; a field that increases with the id has the id's column.
     :param build: returns the object of a row.
+    :param computed: expressions whose values follow those of the columns in a row.
     """
 
     columns: Sequence[KeyedColumnElement[Any]]
     sorts: Mapping[str, KeyedColumnElement[Any]]
     build: Callable[[Row], T]
+    computed: Sequence[ColumnElement[Any]] = ()
 
 
 def page(
@@ -189,13 +191,13 @@ def page(
     if narrow is not None:
         statement = narrow(statement)
     # Select the ids first: an index often covers the conditions, but not the whole row.
-    full_rows = select(*columns) if position is not None else select(*columns, column)
+    full_rows = select(*columns, *source.computed, *(() if position is not None else (column,)))
     rows = tx.query(full_rows.where(identity.in_(statement.limit(query.limit + 1))).order_by(*order))
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     if back:
         rows.reverse()
-    index = len(columns) if position is None else position
+    index = len(columns) + len(source.computed) if position is None else position
 
     def cursor(row: Row, *, back: bool) -> str:
         return encode_cursor(query.sort, row[index], row[0], back=back)
@@ -215,6 +217,30 @@ def page(
         previous_cursor=cursor(rows[0], back=True) if preceding else None,
         total=total,
     )
+
+
+def goes_back(query: ListQuery, column: ColumnElement[Any]) -> bool:
+    """Return whether the query's cursor, of a list sorted by *column*, goes back."""
+    return query.cursor is not None and decode_cursor(query.cursor, query.sort, column.type.python_type)[2]
+
+
+def next_rows(
+    query: ListQuery, identity: ColumnElement[Any], column: ColumnElement[Any], limit: int, *conditions: Any
+) -> Select[Any]:
+    """Return a query for the ids of the next *limit* rows with *conditions*, in the order of *column*."""
+    ids = select(identity).where(*conditions)
+    descending = query.sort.startswith("-")
+    by_id = column is identity
+    if query.cursor is not None:
+        value, position, back = decode_cursor(query.cursor, query.sort, column.type.python_type)
+        descending ^= back
+        if by_id:
+            ids = ids.where(identity < position if descending else identity > position)
+        else:
+            row, last = tuple_(column, identity), tuple_(literal(value), literal(position))
+            ids = ids.where(row < last if descending else row > last)
+    keys = [identity] if by_id else [column, identity]
+    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(limit)
 
 
 def table_columns(table: Table) -> list[KeyedColumnElement[Any]]:

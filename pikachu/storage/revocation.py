@@ -23,6 +23,7 @@ from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.device_rows import certificate_changed
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -184,6 +185,8 @@ def set_status(
         "why": None if reason is None else int(reason),
     }
     tx.write(_set_certificate if record.id else _set_orphan, values)
+    if record.id:
+        certificate_changed(tx, record.id)
     return revocable(tx, record.serial)
 
 
@@ -311,6 +314,7 @@ class RevocationStore(StoreSection):
         """Hide a certificate from lists; it stays revoked if it was.  NotFound."""
         record = find_certificate(tx, certificate_id)
         tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
+        certificate_changed(tx, record.id, is_deleted=True)
         # A status change invalidates cached OCSP answers with status good.
         if record.revoked_at is None:
             record_change(tx, record.issuer_id, format_serial(record.serial))

@@ -84,6 +84,8 @@ certificates: Final = Table(
     Column("search_text", Text),
     # SHA-256 of the DER; NULL until the backfill.
     Column("fingerprint", LargeBinary),
+    # The device that it was issued to; NULL until the backfill, and for the CA's own and those without any name.
+    Column("device_id", _Id),
     # Last, so that the other columns are read without its overflow pages.
     Column("der", LargeBinary, nullable=False),
 )
@@ -116,13 +118,7 @@ _index(
 )
 Index("certificates_fingerprint", certificates.c.fingerprint)
 _owned: Final = text("owner_id IS NOT NULL")
-Index(
-    "certificates_owner",
-    certificates.c.owner_id,
-    certificates.c.id,
-    sqlite_where=_owned,
-    postgresql_where=_owned,
-)
+_index("certificates_owner", certificates, "owner_id", "id", where=_owned)
 _revoked: Final = text("revoked_at IS NOT NULL")
 Index("certificates_revoked", certificates.c.id, sqlite_where=_revoked, postgresql_where=_revoked)
 # Covers the conditions and sort fields of lists of revoked certificates; others have no entry.
@@ -142,14 +138,7 @@ _index(
     where=text("deleted_at IS NOT NULL"),
 )
 _own: Final = text("infrastructure IS NOT NULL")
-Index(
-    "certificates_infrastructure",
-    certificates.c.infrastructure,
-    certificates.c.revoked_at,
-    certificates.c.id,
-    sqlite_where=_own,
-    postgresql_where=_own,
-)
+_index("certificates_infrastructure", certificates, "infrastructure", "revoked_at", "id", where=_own)
 
 requests: Final = Table(
     "requests",
@@ -410,6 +399,8 @@ challenges: Final = Table(
     # The name of the only policy that it enrolls under; NULL for any.
     Column("policy", Text),
     Column("batch_id", _Id),
+    # The folded name of the device that it is bound to.
+    Column("device_key", _Key),
     sqlite_autoincrement=True,
 )
 _unused: Final = text("consumed_at IS NULL")

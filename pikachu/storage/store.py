@@ -30,6 +30,7 @@ from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
+from pikachu.storage.devices import DeviceStore
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.enrollment_batches import BatchStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
@@ -85,6 +86,7 @@ class Store(
     OwnerStore,
     ChallengePasswordStore,
     BatchStore,
+    DeviceStore,
     CSRStore,
     TemplateStore,
     SessionStore,

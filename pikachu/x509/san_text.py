@@ -32,11 +32,18 @@ def certificate_sans(certificate: bytes) -> tuple[str, ...]:
         for extension in extensions.expect(der.SEQUENCE).children():
             # Compared before its parts are decoded, since every issuance passes here.
             if certificate.startswith(_SAN_OID, extension.start):
-                names = der.parse(extension.sub()[-1].expect(der.OCTET_STRING).content, der.SEQUENCE).sub()
-                return tuple(text for name in names[:MAX_NAMES] if (text := _text(name)))
+                return san_texts(extension.sub()[-1].expect(der.OCTET_STRING).content)
     except (PikachuError, LookupError, StopIteration):
         pass
     return ()
+
+
+def san_texts(value: bytes) -> tuple[str, ...]:
+    """Return the texts of the names of a subjectAltName extension's value.
+
+    :raises MalformedRequest: when it is not DER.
+    """
+    return tuple(text for name in der.parse(value, der.SEQUENCE).sub()[:MAX_NAMES] if (text := _text(name)))
 
 
 def _text(name: der.Element) -> str:

@@ -35,8 +35,18 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0018: no reasons of ended sessions, no drafts.
+#: Statements that make a database of this version one of version 0019: no devices.
+AS_0019: Final = (
+    "DROP INDEX certificates_device",
+    "DROP INDEX challenges_device",
+    "DROP TABLE devices",
+    "ALTER TABLE certificates DROP COLUMN device_id",
+    "ALTER TABLE challenges DROP COLUMN device_key",
+    "UPDATE pikachu_schema SET version_num = '0019'",
+)
+#: And one of version 0018: no reasons of ended sessions, no drafts.
 AS_0018: Final = (
+    *AS_0019,
     "DROP TABLE ended_sessions",
     "DROP TABLE drafts",
     "UPDATE pikachu_schema SET version_num = '0018'",

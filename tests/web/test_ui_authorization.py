@@ -171,6 +171,8 @@ TABLE: dict[str, Expected] = {
     "GET /chat": USERS,
     "GET /certificates": USERS,
     "GET /certificates/new": USERS,
+    "GET /devices": USERS,
+    "GET /devices/<id>": OWN,
     "GET /certificates/<id>": OWN,
     "GET /certificates/<id>/download": OWN,
     "GET /certificates/<id>/renew": OWN,
@@ -283,6 +285,7 @@ POSTS: dict[str, Audience] = {
     "POST /chat": Audience.USER,
     "POST /certificates/<id>/renew": Audience.USER,
     "POST /certificates/<id>/renew/preview": Audience.USER,
+    "POST /devices/<id>/challenge-passwords": Audience.USER,
     "POST /certificates/<id>/revoke": Audience.USER,
     "POST /certificates/<id>/release": Audience.USER,
     "POST /certificates/<id>/delete": Audience.USER,
@@ -299,6 +302,16 @@ def certificate(action: str) -> Callable[[Pages, Visitor], str]:
     def made(pages: Pages, _: Visitor) -> str:
         issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
         return f"/certificates/{issued.record.id}{action}"
+
+    return made
+
+
+def device(action: str = "") -> Callable[[Pages, Visitor], str]:
+    """A page about a new device of alice's."""
+
+    def made(pages: Pages, _: Visitor) -> str:
+        issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
+        return f"/devices/{issued.record.device_id}{action}"
 
     return made
 
@@ -324,6 +337,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
     "GET /ra/approvals/<id>/reject": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/reject",
     **{f"GET /certificates/<id>{action}": certificate(action) for action in ("", "/download", "/revoke", "/release")},
+    "GET /devices/<id>": device(),
     "GET /certificates/<id>/delete": certificate("/delete"),
     "GET /certificates/<id>/renew": certificate("/renew"),
     "GET /va/crl/<ca>": lambda pages, _: "/va/crl/ec",

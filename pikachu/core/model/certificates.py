@@ -197,6 +197,7 @@ class CertificateRecord:
     """An issued certificate with its metadata and revocation.
 
     :param sans: its subject alternative names, such as ``DNS:a.example.com``.
+    :param device_id: the device that it was issued to, or ``None``.
     """
 
     id: int
@@ -218,6 +219,7 @@ class CertificateRecord:
     deleted_at: datetime | None = None
     infrastructure: Infrastructure | None = None
     sans: tuple[str, ...] = ()
+    device_id: int | None = None
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ class Intent:
 
     :param tbs: the DER TBSCertificate.
     :param process: who is going to sign: a node, or a command.
+    :param device: the name of its device, or empty.
     """
 
     serial: int
@@ -44,6 +45,7 @@ class Intent:
     not_after: datetime
     policy: str
     process: str
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class NewRequest:
     :param csr_id: the id of the submitted stored CSR, on which the result is recorded, or ``None``.
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
+    :param device: the name of the device that the certificate would be for, or empty.
     """
 
     method: Method
@@ -83,6 +86,7 @@ class NewRequest:
     csr_id: int | None = None
     actor_ids: frozenset[int] = frozenset()
     added_names: bytes = b""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

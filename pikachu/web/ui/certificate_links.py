@@ -90,6 +90,8 @@ class CertificateLinks:
             pass
         else:
             links.append(Link("Policy", f"/policies/{policy.id}", policy.name))
+        if record.device_id is not None:
+            links.append(Link("Device", f"/devices/{record.device_id}", record.name))
         if issuer:
             links.append(Link("Issuing CA", f"/ca/{issuer}", issuer))
         if actor.is_admin and record.owner_id is not None:

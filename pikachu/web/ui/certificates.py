@@ -276,6 +276,7 @@ class CertificatesPages(Pages):
                 Filter("policy", "Policy", more=True),
                 KEY_FILTER,
                 Filter("key_sha256", "SHA-256 of the public key", more=True, hidden=True),
+                Filter("device", "ID of the device", more=True, hidden=True),
                 Filter("owner", "User", more=True, admins=True),
                 INFRASTRUCTURE,
             ),

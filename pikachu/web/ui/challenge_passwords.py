@@ -226,7 +226,7 @@ class ChallengePasswordsPages(Pages):
             Row(
                 one,
                 names.get(one.owner_id, NOBODY),
-                _status(one, now),
+                challenge_status(one, now),
                 one.owner_id is not None and one.owner_id == own,
             )
             for one in items
@@ -246,7 +246,8 @@ def lifetime_of(text: str) -> timedelta | None:
         raise MalformedRequest("Enter a validity such as 60m, 10h or 4d, of at most 366 days.") from None
 
 
-def _status(challenge: ChallengePassword, now: datetime) -> str:
+def challenge_status(challenge: ChallengePassword, now: datetime) -> str:
+    """Return the label of its status at a time; a reserved one counts as consumed."""
     if challenge.consumed_at is not None or challenge.reserved_by is not None:
         return "Consumed"
     return "Available" if challenge.expires_at > now else "Expired"

@@ -28,6 +28,7 @@ RESOURCES: Final = (
     ("challenge password", "Challenge password"),
     ("job", "Job"),
     ("batch", "Batch"),
+    ("device", "Device"),
     ("configuration", "Configuration"),
 )
 # Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
@@ -46,6 +47,7 @@ _LISTS: Final = {
     "challenge password": "/challenge-passwords",
     "job": "/jobs",
     "batch": "/batches",
+    "device": "/devices",
 }
 
 

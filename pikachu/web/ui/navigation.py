@@ -10,6 +10,7 @@ _GROUPS: Final = (
         "Issue",
         (
             ("/certificates", "Certs", False),
+            ("/devices", "Devices", False),
             ("/ra", "RA (sign)", False),
             ("/ra/approvals", "Approvals", False),
             ("/csrs", "CSRs", False),

@@ -1,0 +1,101 @@
+"""Devices: lists, timelines, and challenge passwords for their names (DEV-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pikachu.accounts.challenge_passwords import MAX_LABEL, ChallengePasswords, Purpose
+from pikachu.auth.permissions import get_visible, require_scope, scope_to_owner
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import Conflict
+from pikachu.core.interfaces import IStore
+from pikachu.core.model.certificates import CertificateRecord
+from pikachu.core.model.devices import Device
+from pikachu.core.model.events import EventRecord
+from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.people import ChallengePassword, Principal, Scope
+
+#: Events of a timeline: the newest.
+TIMELINE_EVENTS: Final = 50
+_KIND: Final = "device"
+
+
+class Devices:
+    """Queries and operations of principals on devices.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope are
+    insufficient, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    """
+
+    def __init__(
+        self, *, store: IStore, authority: CertificateAuthority, challenge_passwords: ChallengePasswords
+    ) -> None:
+        self._store = store
+        self._now = authority.now
+        self._challenge_passwords = challenge_passwords
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[Device]:
+        """Return a page of one's own; for admins of those of ``query.owner_id``, or of all.
+
+        Fails with NotAuthorized when a user filters by ``owner``.
+        """
+        if "owner" in query.filters:
+            require_scope(actor, Scope.ADMIN)
+        return await self._store.devices(scope_to_owner(actor, query), self._now())
+
+    @uncancelled
+    async def get(self, actor: Principal, device_id: int, scope: Scope = Scope.READ) -> Device:
+        """Return one of one's own, or any for admins.  Fails with NotFound."""
+        require_scope(actor, scope)
+        return await get_visible(actor, self._store.device(device_id), _KIND)
+
+    @uncancelled
+    async def certificates(self, actor: Principal, device_id: int, limit: int) -> Sequence[CertificateRecord]:
+        """Return the newest *limit* certificates of a device.  Fails with NotFound."""
+        device = await self.get(actor, device_id)
+        return await self._certificates(device, limit)
+
+    @uncancelled
+    async def challenges(self, actor: Principal, device_id: int, limit: int) -> Sequence[ChallengePassword]:
+        """Return the newest *limit* challenge passwords that are bound to a device.  Fails with NotFound."""
+        device = await self.get(actor, device_id)
+        query = ListQuery(limit=limit, filters={"device": str(device.id)})
+        return (await self._store.challenges(query, self._now())).items
+
+    @uncancelled
+    async def timeline(self, actor: Principal, device_id: int) -> Sequence[EventRecord]:
+        """Return the newest events of a device, its certificates and its challenge passwords.  Fails with NotFound."""
+        device = await self.get(actor, device_id)
+        return await self._store.device_events(device.id, TIMELINE_EVENTS)
+
+    @uncancelled
+    async def create_challenge(self, actor: Principal, device_id: int) -> ChallengePassword:
+        """Create a challenge password for the names of the device's newest certificate, and for its owner.
+
+        Fails with NotFound, with Conflict for a retired device and one without an owner or certificate, and like
+        :meth:`ChallengePasswords.create`.
+        """
+        device = await self.get(actor, device_id, Scope.ENROLL)
+        if device.retired_at is not None:
+            raise Conflict("This device is retired. Put it back in service first.")
+        if device.owner_id is None:
+            raise Conflict("This device has no owner. Let it renew with its certificate.")
+        certificates = await self._certificates(device, 1)
+        if not certificates:
+            raise Conflict("All certificates of this device were deleted. Create a challenge password for its name.")
+        newest = certificates[0]
+        purpose = Purpose(_label(device.name), newest.subject or "/", newest.sans)
+        challenge, _ = await self._challenge_passwords.create(actor, device.owner_id, purpose=purpose)
+        return challenge
+
+    async def _certificates(self, device: Device, limit: int) -> Sequence[CertificateRecord]:
+        query = ListQuery(limit=limit, filters={"device": str(device.id)})
+        return (await self._store.certificates(query, self._now())).items
+
+
+def _label(name: str) -> str:
+    text = "".join(character for character in name if character.isprintable())
+    return text[:MAX_LABEL].strip()

@@ -1,0 +1,161 @@
+"""``/devices``: names with their certificates over time (DEV-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.auth.permissions import Audience
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
+from pikachu.core.errors import PikachuError
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.devices import Device, DeviceState
+from pikachu.core.model.people import ChallengePassword
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.inventory.devices import Devices
+from pikachu.web.ui.certificates import CertificateRows, utc_text
+from pikachu.web.ui.challenge_passwords import challenge_status
+from pikachu.web.ui.events import excerpt
+from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
+from pikachu.x509.text.descriptions import shown
+
+# Certificates and challenge passwords on the page of a device: the newest.
+_SHOWN: Final = 10
+_LABELS: Final = {
+    DeviceState.OK: "OK",
+    DeviceState.DUE: "Renewal due",
+    DeviceState.OVERDUE: "Overdue",
+    DeviceState.RETIRED: "Retired",
+}
+_KINDS: Final = {
+    DeviceState.OK: "good",
+    DeviceState.DUE: "warn",
+    DeviceState.OVERDUE: "bad",
+    DeviceState.RETIRED: "mute",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A device with its state at one time.
+
+    :ivar name: without invisible characters.
+    """
+
+    device: Device
+    name: str
+    owner: str
+    state: DeviceState
+
+    @property
+    def label(self) -> str:
+        """Return the label of its state."""
+        return _LABELS[self.state]
+
+    @property
+    def kind(self) -> str:
+        """Return the colour of its state."""
+        return _KINDS[self.state]
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeRow:
+    """A challenge password that is bound to the device, with its status at one time."""
+
+    challenge: ChallengePassword
+    status: str
+
+
+TABLE: Final[Table[Row]] = Table(
+    "devices",
+    (
+        Column("name", "Device", sort="name", text=lambda row: row.name),
+        Column("state", "State", text=lambda row: row.state.value),
+        Column("due", "Renewal due (UTC)", sort="due_at", text=lambda row: utc_text(row.device.due_at)),
+        Column("end", "Expires (UTC)", text=lambda row: utc_text(row.device.not_after)),
+        Column(
+            "enrolled", "Last enrollment (UTC)", sort="enrolled_at", text=lambda row: utc_text(row.device.enrolled_at)
+        ),
+        Column("method", "Method", text=lambda row: row.device.method.value),
+        Column("policy", "Policy", text=lambda row: row.device.policy),
+        Column("address", "Address", text=lambda row: row.device.address, csv_only=True),
+        Column("certificates", "Certificates", text=lambda row: str(row.device.certificates)),
+        Column("created", "First enrollment (UTC)", text=lambda row: utc_text(row.device.created_at), csv_only=True),
+        Column("user", "User", text=lambda row: row.owner, admins=True),
+    ),
+    filters=(
+        Filter("state", "State", tuple((one.value, label) for one, label in _LABELS.items())),
+        Filter("policy", "Policy"),
+        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA)),
+        Filter("owner", "User", more=True, admins=True),
+    ),
+    default_sort="-enrolled_at",
+    empty="No devices yet: each name that a certificate is issued for is listed here.",
+    empty_link=("/certificates/new", "New certificate"),
+    search="Name, SAN or serial",
+)
+
+
+class DevicesPages(Pages):
+    """Devices."""
+
+    def __init__(
+        self,
+        *,
+        devices: Devices,
+        inventory: CertificateQueries,
+        issuers: IssuingCAs,
+        authority: CertificateAuthority,
+    ) -> None:
+        self._devices = devices
+        self._inventory = inventory
+        self._certificates = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
+        self._now = authority.now
+
+    @page("GET", "/devices", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
+        """List the user's own devices; for administrators all."""
+        return await TABLE.reply(
+            visit,
+            lambda query: self._devices.list(visit.principal, query),
+            "devices/list.html",
+            prepare=lambda items: self._rows(visit, items),
+        )
+
+    @page("GET", "/devices/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
+        """Show a device with its certificates, challenge passwords and events."""
+        return await self._view(visit)
+
+    @page("POST", "/devices/<id>/challenge-passwords", audience=Audience.USER)
+    async def create_challenge(self, visit: PageRequest) -> PageReply:
+        """Create a challenge password for the names of the device; the next page shows it."""
+        try:
+            challenge = await self._devices.create_challenge(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._view(visit, error)
+        return Redirect(f"/challenge-passwords/{challenge.id}", notice="Challenge password created.")
+
+    async def _view(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+        actor = visit.principal
+        (row,) = await self._rows(visit, [await self._devices.get(actor, visit.id)])
+        certificates = await self._devices.certificates(actor, visit.id, _SHOWN)
+        challenges = await self._devices.challenges(actor, visit.id, _SHOWN)
+        now = self._now()
+        context = {
+            "row": row,
+            "certificates": await self._certificates.of(actor, certificates),
+            "challenges": [ChallengeRow(one, challenge_status(one, now)) for one in challenges],
+            "events": await self._devices.timeline(actor, visit.id),
+            "excerpt": excerpt,
+        }
+        return HtmlPage.form("devices/view.html", context, error)
+
+    async def _rows(self, visit: PageRequest, items: Sequence[Device]) -> Sequence[Row]:
+        names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
+        now = self._now()
+        return [Row(one, shown(one.name), names.get(one.owner_id, NOBODY), one.state(now)) for one in items]

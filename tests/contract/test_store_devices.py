@@ -1,0 +1,195 @@
+"""Devices in every kind of database (DEV-1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.devices import Device, DeviceState, renewal_times
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.storage.settings import StoreSettings
+from tests.support.databases import NOW, Opened, event, execute, opened
+
+DAY = timedelta(days=1)
+HOLD = RevocationReason.CERTIFICATE_HOLD
+
+
+def devices(db: Opened, at: timedelta = timedelta(0), **values: Any) -> list[Device]:
+    """The devices of a list."""
+    return list(db.get(db.store.devices(ListQuery(**({"sort": "id"} | values)), NOW + at)).items)
+
+
+def names(db: Opened, at: timedelta = timedelta(0), **values: Any) -> list[str]:
+    """The names of the devices of a list."""
+    return [one.name for one in devices(db, at, **values)]
+
+
+def test_times() -> None:
+    """Renewal is due in the last third, but at most 30 days before the end; half of that later it is overdue."""
+    day = 86400
+    assert renewal_times(0, 9 * day) == (6 * day, 7.5 * day)
+    assert renewal_times(0, 365 * day) == (335 * day, 350 * day)
+
+
+def test_certificates_join_their_device(db: Opened) -> None:
+    """One of each name and owner, in any spelling, with what the last enrollment said."""
+    first = db.issue("Pump-1", owner_id=1, address="192.0.2.1")
+    db.issue("pump-1", owner_id=2)
+    db.issue("pump-1")
+    second = db.complete(
+        db.begin(
+            "PUMP-1",
+            owner_id=1,
+            address="192.0.2.2",
+            policy="other",
+            intent={"not_after": NOW + 9 * DAY, "policy": "other"},
+        )[0],
+        b"renewal",
+        NOW + DAY,
+    )
+    assert first.device_id == second.device_id is not None
+    device, *others = devices(db)
+    assert [(one.name, one.owner_id) for one in others] == [("pump-1", 2), ("pump-1", None)]
+    assert device == db.get(db.store.device(device.id))
+    assert (device.name, device.owner_id, device.certificates) == ("PUMP-1", 1, 2)
+    assert (device.policy, device.method, device.address) == ("other", Method.EST, "192.0.2.2")
+    assert (device.created_at, device.enrolled_at, device.not_after) == (NOW, NOW + DAY, NOW + 9 * DAY)
+    assert device.certificate_id == second.id
+    assert device.due_at == NOW + 6 * DAY
+    found = db.get(db.store.certificates(ListQuery(filters={"device": str(device.id)}), NOW)).items
+    assert [one.id for one in found] == [second.id, first.id]
+    with pytest.raises(NotFound):
+        db.get(db.store.device(99))
+
+
+def test_the_cas_own_are_no_devices(db: Opened) -> None:
+    """Neither are certificates without any name."""
+    request_id, _ = db.begin("ca", method=Method.CA)
+    db.get(db.store.complete(request_id, b"x", Method.CA, event(), NOW))
+    assert db.issue("", subject="O=Acme").device_id is None
+    assert devices(db) == []
+
+
+def test_states(db: Opened) -> None:
+    """Each state is a filter, and finds what has it."""
+    for days, name in ((90, "ninety"), (9, "nine"), (400, "long")):
+        db.issue(name, intent={"not_after": NOW + days * DAY, "not_before": NOW})
+    revoked = db.issue("revoked")
+    db.get(db.store.revoke(revoked.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    for days in (0, 6, 8, 59, 61, 76, 90, 371, 386, 500):
+        every = devices(db, days * DAY)
+        for state in DeviceState:
+            found = devices(db, days * DAY, filters={"state": state.value})
+            assert found == [one for one in every if one.state(NOW + days * DAY) is state], (days, state)
+    assert names(db, 6 * DAY, filters={"state": "due"}) == ["nine"]
+    assert names(db, 8 * DAY, filters={"state": "overdue"}) == ["nine", "revoked"]
+
+
+def test_status_changes(db: Opened) -> None:
+    """The current certificate is the newest that is in force."""
+    old = db.issue("pump", intent={"not_after": NOW + 90 * DAY})
+    new = db.issue("pump", intent={"not_after": NOW + 99 * DAY})
+    db.get(db.store.revoke(new.serial, NOW, HOLD, event("revoke")))
+    (device,) = devices(db)
+    assert (device.certificate_id, device.not_after, device.certificates) == (old.id, old.not_after, 2)
+    db.get(db.store.revoke(old.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    (device,) = devices(db)
+    assert (device.certificate_id, device.due_at) == (None, None)
+    assert device.state(NOW) is DeviceState.OVERDUE
+    db.get(db.store.release(new.serial, event("release"), NOW))
+    (device,) = devices(db)
+    assert (device.certificate_id, device.not_after) == (new.id, new.not_after)
+    db.get(db.store.delete_certificate(new.id, event("delete"), NOW))
+    (device,) = devices(db)
+    assert (device.certificate_id, device.certificates) == (None, 1)
+    db.get(db.store.delete_certificate(old.id, event("delete"), NOW))
+    assert devices(db) == []
+    assert db.issue("pump").device_id == device.id
+    assert [one.certificates for one in devices(db)] == [1]
+
+
+def fill(db: Opened) -> None:
+    """Devices of two owners and two policies."""
+    for number in range(8):
+        db.issue(
+            f"Gerät-{number}",
+            owner_id=1 + number % 2,
+            policy="even" if number % 2 else "odd",
+            intent={"not_after": NOW + timedelta(days=90 - number), "policy": "even" if number % 2 else "odd"},
+        )
+
+
+def test_filters_and_pages(db: Opened) -> None:
+    """By policy, method, owner and name in any script; every order; pages in both directions."""
+    fill(db)
+    even = [f"Gerät-{number}" for number in (1, 3, 5, 7)]
+    assert names(db, filters={"policy": "even"}) == names(db, owner_id=2) == even
+    assert names(db, filters={"policy": "even", "method": "EST"}) == names(db, filters={"owner": "OWNER-2"}) == even
+    assert names(db, filters={"method": "SCEP"}) == names(db, filters={"policy": "none"}) == []
+    assert names(db, q="GERÄT-3") == names(db, q="rät-3 acme") == ["Gerät-3"]
+    assert names(db, q="rät-3", filters={"policy": "odd"}) == names(db, q="nothing") == []
+    for sort in ("id", "name", "due_at", "enrolled_at", "created_at"):
+        expected = names(db, sort=sort)
+        assert names(db, sort=f"-{sort}") == expected[::-1], sort
+        first = db.get(db.store.devices(ListQuery(sort=sort, limit=3, count=True), NOW))
+        then = db.get(db.store.devices(ListQuery(sort=sort, limit=3, cursor=first.next_cursor), NOW))
+        assert [one.name for one in (*first.items, *then.items)] == expected[:6]
+        assert first.total == 8
+        back = db.get(db.store.devices(ListQuery(sort=sort, limit=3, cursor=then.previous_cursor), NOW))
+        assert back.items == first.items
+    for filters in ({"state": "new"}, {"method": "x"}, {"owner": "nobody"}, {"shape": "x"}):
+        with pytest.raises(MalformedRequest):
+            devices(db, filters=filters)
+    with pytest.raises(MalformedRequest):
+        devices(db, sort="serial")
+
+
+def test_many(database_url: str) -> None:
+    """Where filters select many rows, the list is read along an index, with the same results."""
+    with opened(database_url, fsync=False, settings=StoreSettings(few_certificates=2)) as db:
+        fill(db)
+        even = [f"Gerät-{number}" for number in (1, 3, 5, 7)]
+        for sort in ("id", "name", "enrolled_at"):
+            found = db.get(db.store.devices(ListQuery(sort=sort, filters={"policy": "even"}, count=True), NOW))
+            assert ([one.name for one in found.items], found.total) == (even, 4)
+        found = db.get(db.store.devices(ListQuery(sort="due_at", owner_id=2, limit=2), NOW))
+        assert [one.name for one in found.items] == even[:1:-1]
+        found = db.get(db.store.devices(ListQuery(sort="due_at", owner_id=2, limit=2, cursor=found.next_cursor), NOW))
+        assert [one.name for one in found.items] == even[1::-1]
+        assert len(names(db, q="gerät-")) == 8
+        assert len(names(db, filters={"state": "ok", "method": "EST"})) == 8
+
+
+def test_backfill(database_url: str) -> None:
+    """Certificates of an earlier version are assigned, the newest first, in parts, whatever happens in between."""
+    with opened(database_url, fsync=False) as db:
+        old = [db.issue("pump", address="192.0.2.1") for _ in range(5)]
+        gone = db.issue("gone")
+        db.get(db.store.revoke(old[-1].serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+        db.get(db.store.delete_certificate(gone.id, event("delete"), NOW))
+        expected = devices(db)
+    execute(
+        database_url,
+        "UPDATE certificates SET device_id = NULL",
+        "DELETE FROM devices",
+        f"INSERT INTO backfills (name, before, total) VALUES ('devices', {gone.id + 1}, 6)",
+    )
+    with opened(database_url, fsync=False) as db:
+        assert db.get(db.store.devices(ListQuery(), NOW)).unindexed == 6
+        backlog = db.get(db.store.assign_devices(2))
+        assert backlog is not None
+        assert (backlog.before, backlog.total) == (old[-1].id, 6)
+        newest = db.issue("PUMP")
+        while db.get(db.store.assign_devices(2)) is not None:
+            pass
+        assert db.get(db.store.assign_devices(2)) is None
+        (device,) = devices(db)
+        assert (device.certificates, device.name, device.certificate_id) == (6, "PUMP", newest.id)
+        assert device.certificates == expected[0].certificates + 1
+        assert db.get(db.store.devices(ListQuery(), NOW)).unindexed == 0
+        found = db.get(db.store.certificates(ListQuery(filters={"device": str(device.id)}), NOW)).items
+        assert len(found) == 6

@@ -1,0 +1,70 @@
+"""Devices, whatever they enroll by: each certificate joins the device of its name (DEV-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pikachu.core.model.devices import Device
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.people import SYSTEM
+from tests.support.deferreds import result_of
+from tests.support.ways_in import WAYS, Person, Server, every_way
+
+#: Ways to get a certificate for the person's name.
+ENROLLING = (
+    *("EST simpleenroll by certificate", "EST simplereenroll by certificate", "EST serverkeygen by certificate"),
+    *("EST simpleenroll by password", "EST by challenge password", "REST by token", "REST by certificate"),
+    "REST of an administrator for the owner",
+)
+SCEP_WAYS = ("SCEP PKCSReq by challenge password", "SCEP PKCSReq by certificate", "SCEP RenewalReq")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with every_way(tmp_path_factory.mktemp("server")) as made:
+        yield made
+
+
+def devices(person: Person) -> list[Device]:
+    """The person's devices."""
+    store, now = person.server.stack.app.store, person.server.stack.app.authority.now()
+    return list(result_of(store.devices(ListQuery(owner_id=person.account.id), now)).items)
+
+
+@pytest.mark.parametrize("name", [*ENROLLING, *SCEP_WAYS])
+def test_each_way_adds_to_the_device(server: Server, name: str) -> None:
+    """Its first certificate, or a further one."""
+    person, way = Person(server), WAYS[name]
+    attempt = way.prepare(person)
+    before = devices(person)
+    assert attempt() == way.good
+    (device,) = devices(person)
+    assert device.method.value == name.split()[0].replace("REST", "API")
+    assert device.certificates == 1 + (before[0].certificates if before else 0)
+    assert device.certificate_id is not None
+    assert device.address
+    if before:
+        assert device.id == before[0].id
+        assert device.enrolled_at >= before[0].enrolled_at
+
+
+def test_timeline(server: Server) -> None:
+    """It has the events of the device's certificates and challenge passwords, and none of another owner's."""
+    person, other = Person(server), Person(server)
+    app = server.stack.app
+    first = server.stack.issue("shared-name", owner_id=person.account.id)
+    server.stack.issue("shared-name", owner_id=other.account.id)
+    (device,) = devices(person)
+    challenge = result_of(app.devices.create_challenge(person.principal, device.id))
+    result_of(app.devices.create_challenge(other.principal, devices(other)[0].id))
+    server.stack.revoke(first)
+    events = [record.event for record in result_of(app.devices.timeline(person.principal, device.id))]
+    assert [(one.resource_type, one.type) for one in events] == [
+        ("certificate", "revoke"),
+        ("challenge password", "create"),
+        ("certificate", "create"),
+    ]
+    assert {one.owner_id for one in events} == {person.account.id}
+    assert [one.id for one in result_of(app.devices.challenges(SYSTEM, device.id, 10))] == [challenge.id]
