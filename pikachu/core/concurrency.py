@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
-from queue import SimpleQueue
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from pikachu.core.errors import Overloaded, SignerUnavailable
@@ -18,6 +20,9 @@ from pikachu.core.interfaces import IClock, IWorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Seconds that the end of a pool waits for calls that may not return.
+STOP_SECONDS: Final = 3.0
 
 
 class IThreadCaller(Protocol):
@@ -35,10 +40,18 @@ class WorkerPool(Service):
 
     :param size: maximum number of threads.
     :param queue: maximum number of waiting calls; further calls fail with Overloaded immediately.
+    :param max_lost: maximum number of threads that are replaced because their calls don't return; 0 for work that
+        always ends.  The process ends without waiting for such threads.
+    :ivar lost: how many there are.
+    :ivar abandoned: threads that were still at work when the pool was stopped.
     """
 
-    def __init__(self, name: str, reactor: IThreadCaller, size: int, queue: int = 1000) -> None:
+    def __init__(self, name: str, reactor: IThreadCaller, size: int, queue: int = 1000, max_lost: int = 0) -> None:
         self.pool_name = name
+        self.abandoned = 0
+        self.max_lost = max_lost
+        self.lost = 0
+        self._lock = threading.Lock()
         self._reactor = reactor
         self._size = size
         self._limit = size + queue
@@ -46,7 +59,32 @@ class WorkerPool(Service):
         # None ends the thread that takes it.
         self._calls: SimpleQueue[tuple[Deferred[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._ended: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
+
+    @property
+    def size(self) -> int:
+        """Maximum number of threads whose calls return."""
+        return self._size
+
+    @property
+    def outstanding(self) -> int:
+        """Number of calls that wait or are being done."""
+        return self._outstanding
+
+    def lose(self) -> None:
+        """Count a thread as lost, because its call does not return, and replace it."""
+        with self._lock:
+            self.lost += 1
+        if not self._stopped and len(self._threads) < self._size + self.lost:
+            # Where the system refuses a thread, the others do the work.
+            with contextlib.suppress(RuntimeError):
+                self._add_thread()
+
+    def recover(self) -> None:
+        """Count a lost thread as working again; called in that thread."""
+        with self._lock:
+            self.lost -= 1
 
     def startService(self) -> None:
         """Accept calls; threads are created on demand."""
@@ -54,23 +92,35 @@ class WorkerPool(Service):
         self._stopped = False
 
     def stopService(self) -> None:
-        """Finish the queued calls, then stop the threads; later calls fail."""
+        """Finish the queued calls, then stop the threads; later calls fail.
+
+        Threads of calls that may not return are waited for a few seconds at most; see :attr:`abandoned`.
+        """
         Service.stopService(self)
         self._stopped = True
         threads, self._threads = self._threads, []
         for _ in threads:
             self._calls.put(None)
-        for thread in threads:
-            thread.join()
+        if not self.max_lost:
+            for thread in threads:
+                thread.join()
+            return
+        self.abandoned = self.lost
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            for _ in range(len(threads) - self.lost):
+                self._ended.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            self.abandoned = sum(thread.is_alive() for thread in threads)
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run *work* in a thread; see :class:`pikachu.core.interfaces.IWorkerPool`."""
         # Cancelling it makes it fail, and the result of the work, which can't be cancelled, is ignored then.
         result: Deferred[T] = Deferred()
-        if self._stopped or self._outstanding >= self._limit:
+        if self._stopped or self._outstanding >= self._limit + self.lost:
             result.errback(Failure(Overloaded("this server has too much to do; try again soon", pool=self.pool_name)))
             return result
-        if len(self._threads) < min(self._outstanding + 1, self._size):
+        if len(self._threads) < min(self._outstanding + 1, self._size + self.lost):
             try:
                 self._add_thread()
             except RuntimeError as error:
@@ -84,7 +134,8 @@ class WorkerPool(Service):
         return result
 
     def _add_thread(self) -> None:
-        thread = threading.Thread(target=self._take_calls, name=f"pikachu-{self.pool_name}-{len(self._threads)}")
+        name = f"pikachu-{self.pool_name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._take_calls, name=name, daemon=bool(self.max_lost))
         thread.start()
         self._threads.append(thread)
 
@@ -100,6 +151,7 @@ class WorkerPool(Service):
             # An idle thread keeps nothing alive.
             del call, result, work
             outcome = None
+        self._ended.put(None)
 
     def _deliver(self, fire: Callable[[Any], None], outcome: object) -> None:
         self._outstanding -= 1
@@ -119,34 +171,101 @@ class ImmediatePool:
         return maybeDeferred(work, *args, **kwargs)
 
 
+class _LimitedCall:
+    """A call with a time limit: waiting, running, finished, or given up."""
+
+    __slots__ = ("_is_given_up", "_is_running", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_running = False
+        self._is_given_up = False
+
+    def begin(self) -> bool:
+        """Begin, in the thread; return False if nobody waits any more."""
+        with self._lock:
+            self._is_running = not self._is_given_up
+            return self._is_running
+
+    def end(self) -> bool:
+        """End, in the thread; return whether the thread was counted as lost."""
+        with self._lock:
+            self._is_running = False
+            return self._is_given_up
+
+    def give_up(self) -> bool:
+        """Wait no longer; return whether the call is running, so that its thread is lost."""
+        with self._lock:
+            self._is_given_up = True
+            return self._is_running
+
+
 class TimeLimitedPool:
     """A pool for calls of something that may hang: nobody waits for longer than *seconds*.
 
-    A call that hangs keeps its thread; a call whose caller has given up before it began is not made.
+    The thread of a call that hangs is lost until the call returns, and is replaced; when the pool has lost as many as
+    it may, further calls fail immediately.  A call whose caller has given up before it began is not made.
 
-    :param what: the subject of the error message, such as ``the token``.
+    :param what: the subject of the error message, such as ``The token``.
+    :param error: the error that callers get.
     """
 
-    def __init__(self, pool: IWorkerPool, clock: IClock, seconds: float, what: str) -> None:
+    def __init__(
+        self,
+        pool: IWorkerPool,
+        clock: IClock,
+        seconds: float,
+        what: str,
+        error: Callable[[str], Exception] = SignerUnavailable,
+    ) -> None:
         self._pool = pool
+        self._threads = pool if isinstance(pool, WorkerPool) else None
         self._clock = clock
         self._seconds = seconds
         self._what = what
+        self._error = error
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Run *work* in the pool; fails with SignerUnavailable when that takes too long."""
-        abandoned = threading.Event()
+        """Run *work* in the pool; fails when that takes too long."""
+        threads = self._threads
+        if threads is not None and threads.max_lost and threads.lost >= threads.max_lost:
+            return fail(
+                self._error(
+                    f"{self._what} has not answered {threads.lost} calls, which still wait. Restart the server if they "
+                    "don't end."
+                )
+            )
+        call = _LimitedCall()
 
         def begin() -> T:
-            if abandoned.is_set():
-                raise SignerUnavailable("nobody waits for this any more")
-            return work(*args, **kwargs)
+            if not call.begin():
+                raise self._error("nobody waits for this any more")
+            try:
+                return work(*args, **kwargs)
+            finally:
+                if call.end() and threads is not None:
+                    threads.recover()
 
-        def give_up(_: object, seconds: float) -> T:
-            abandoned.set()
-            raise SignerUnavailable(f"{self._what} did not answer within {seconds:g} seconds")
+        result = self._pool.run(begin)
+        is_late = False
 
-        return self._pool.run(begin).addTimeout(self._seconds, self._clock, onTimeoutCancel=give_up)  # type: ignore[arg-type]
+        def overdue() -> None:
+            nonlocal is_late
+            is_late = True
+            if call.give_up() and threads is not None:
+                threads.lose()
+            result.cancel()
+
+        def done(outcome: T | Failure) -> T | Failure:
+            if is_late:
+                return Failure(self._error(f"{self._what} did not answer within {self._seconds:g} seconds"))
+            if not (isinstance(outcome, Failure) and outcome.check(CancelledError)):
+                # A caller that gives up earlier leaves the limit: the call may hang all the same.
+                limit.cancel()
+            return outcome
+
+        limit = self._clock.callLater(self._seconds, overdue)
+        return result.addBoth(done)
 
 
 #: A lock between threads of a pool.

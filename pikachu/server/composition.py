@@ -120,9 +120,9 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("rotation", reactor, 1, queue=10),
         WorkerPool("policies", reactor, 1, queue=200),
         WorkerPool("indexing", reactor, 1, queue=1),
-        WorkerPool("token", reactor, 4, queue=500),
-        WorkerPool("vault", reactor, 8, queue=500),
-        WorkerPool("directory", reactor, 4, queue=100),
+        WorkerPool("token", reactor, 4, queue=500, max_lost=8),
+        WorkerPool("vault", reactor, 8, queue=500, max_lost=8),
+        WorkerPool("directory", reactor, 4, queue=100, max_lost=4),
     )
 
 

@@ -7,6 +7,8 @@ from typing import Final
 from pikachu.auth.directory_accounts import DirectoryAccounts
 from pikachu.auth.ldap.directory import Directory
 from pikachu.config.configuration import Configuration
+from pikachu.core.concurrency import TimeLimitedPool
+from pikachu.core.errors import DirectoryUnavailable
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.operations.readiness import Check
 from pikachu.server.application import Pools
@@ -27,7 +29,15 @@ def build_directory(config: Configuration, store: IStore, pools: Pools, clock: I
 
     directory = Directory(
         client=LDAPClient(config.ldap),
-        pool=pools.directory,
+        # Questions have a shorter limit of their own, after which their sockets are closed: only the system's look-up
+        # of a name does not end with them.
+        pool=TimeLimitedPool(
+            pools.directory,
+            clock,
+            config.ldap.timeout * (len(config.ldap.ldap_host) + 2.0),
+            "The directory",
+            DirectoryUnavailable,
+        ),
         clock=clock,
         timeout=config.ldap.timeout,
         servers=len(config.ldap.ldap_host),

@@ -27,6 +27,8 @@ from pikachu.signers.vault.transport import VaultAddress
 
 # Longer than a network HSM takes to fail over, shorter than clients wait.
 _TOKEN_SECONDS: Final = 10.0
+# Calls of Vault have time limits of their own, some several in turn; only the system's look-up of a name has none.
+_VAULT_FACTOR: Final = 10.0
 
 
 def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) -> dict[str, KeySource]:
@@ -40,7 +42,8 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) 
     vault = config.vault
     if vault.enabled:
         client = vault_client(vault, approle(vault))
-        sources[VAULT] = VaultKeys(client, pools.vault, uses_key_files=vault.fallback, sharing=_sharing(config))
+        pool = TimeLimitedPool(pools.vault, clock, _VAULT_FACTOR * vault.timeout, "Vault")
+        sources[VAULT] = VaultKeys(client, pool, uses_key_files=vault.fallback, sharing=_sharing(config))
     if config.pkcs11.module is not None:
         pool = TimeLimitedPool(pools.token, clock, _TOKEN_SECONDS, "The token")
         _check_pin_file(config, warn)

@@ -279,6 +279,11 @@ class PikachuService(Service):
             # A key that can't be used is logged now, not when somebody needs it.
             _step("checking the keys that are elsewhere", self.app.readiness.states)
 
+    @property
+    def abandoned_calls(self) -> int:
+        """Number of calls of a token, Vault or the directory that had not returned when the server stopped."""
+        return sum(pool.abandoned for pool in self._pools.services())
+
     def _terminate(self) -> None:
         if self.running:
             log.info("Told to stop")
@@ -310,6 +315,8 @@ class PikachuService(Service):
                 await _step("closing the connections to Vault", self.app.vault.close)
             for pool in self._pools.services():
                 await _step(f"ending the threads for {pool.pool_name}", pool.stopService)
+            if self.abandoned_calls:
+                log.warn("{count} calls have not returned; the process ends without them", count=self.abandoned_calls)
             await _step("unlocking the database", self._unlock)
             log.info("Stopped")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -87,6 +88,7 @@ class Options(usage.Options):
             notifier=ServiceNotifier(os.environ, os.getpid()),
             is_only_log=not own_log,
         )
+        atexit.register(_leave, service)
         # A log that the command line asks for goes beside the configured one.
         if own_log:
             output.attach()
@@ -97,6 +99,14 @@ def makeService(options: Options) -> IService:
     """Return the service that :class:`Options` has built."""
     _settle()
     return options.service
+
+
+def _leave(service: PikachuService) -> None:
+    """End the process at once if a library's call has not returned: its own clean-up would wait for that."""
+    if service.abandoned_calls:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _settle() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Queue
 
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.core.concurrency import WorkerPool
-from pikachu.core.errors import NotFound, Overloaded
+from pikachu.core.concurrency import TimeLimitedPool, WorkerPool
+from pikachu.core.errors import NotFound, Overloaded, SignerUnavailable
 from tests.support.deferreds import failure_of, result_of
 
 _PATIENCE = 30.0
@@ -113,6 +116,71 @@ def test_no_more_threads(pool: WorkerPool, caller: Caller) -> None:
         second = pool.run(lambda: "second")
     caller.next(2)
     assert (result_of(first), result_of(second)) == ("first", "second")
+
+
+def test_calls_that_never_return(caller: Caller) -> None:
+    """Their callers are answered, their threads replaced, and further calls refused when too many are lost."""
+    clock, release = Clock(), threading.Event()
+    pool = WorkerPool("hanging", caller, 1, max_lost=2)
+    limited = TimeLimitedPool(pool, clock, 10, "The token")
+    begun: Queue[None] = Queue()
+
+    def hang() -> str:
+        begun.put(None)
+        release.wait(_PATIENCE)
+        return "late"
+
+    lost = []
+    for count in (1, 2):
+        lost.append(limited.run(hang))
+        begun.get(timeout=_PATIENCE)
+        waiting = limited.run(lambda: "done")
+        clock.advance(5)
+        assert not waiting.called
+        clock.advance(5)
+        assert failure_of(lost.pop(), SignerUnavailable).public == "The token did not answer within 10 seconds"
+        assert pool.lost == count
+        # It waited for as long as the other; the next one is done by another thread.
+        failure_of(waiting, SignerUnavailable)
+        if count == 1:
+            caller.next()
+            answered = limited.run(lambda: "done")
+            caller.next()
+            assert result_of(answered) == "done"
+    refusal = failure_of(limited.run(lambda: "refused"), SignerUnavailable)
+    assert (
+        refusal.public == "The token has not answered 2 calls, which still wait. Restart the server if they don't end."
+    )
+    release.set()
+    caller.next(3)
+    assert pool.lost == 0
+    again = limited.run(lambda: "again")
+    caller.next()
+    assert result_of(again) == "again"
+    pool.stopService()
+    assert pool.abandoned == 0
+
+
+_HANGING = """
+import atexit, os, sys, time
+from twisted.internet import reactor
+from pikachu.core.concurrency import TimeLimitedPool, WorkerPool
+pool = WorkerPool("hanging", reactor, 1, max_lost=2)
+limited = TimeLimitedPool(pool, reactor, 0.2, "The token")
+def stop(_):
+    pool.stopService()
+    print(pool.lost, pool.abandoned)
+    reactor.stop()
+# The second is no loss yet when the pool stops.
+limited.run(time.sleep, 3600).addErrback(lambda _: pool.run(time.sleep, 3600) and stop(_))
+reactor.run()
+"""
+
+
+def test_the_process_ends_without_them() -> None:
+    """Neither a lost thread nor one that is not lost yet delays the end."""
+    ended = subprocess.run([sys.executable, "-c", _HANGING], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1 2\n", "")
 
 
 def test_stopping_finishes_what_waits(caller: Caller) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from pikachu.core.concurrency import ImmediatePool, TimeLimitedPool
@@ -58,3 +58,15 @@ def test_too_late() -> None:
     assert (error.public, error.retry_after > 0) == ("The token did not answer within 10 seconds", True)
     stuck.begin[0]()
     assert not calls
+
+
+def test_a_caller_that_gives_up_first() -> None:
+    """It gets its own error; a call that was not begun is not made any more, and nothing is left."""
+    clock, stuck, calls = Clock(), StuckPool(), list[int]()
+    waiting = TimeLimitedPool(stuck, clock, 10, "The token").run(calls.append, 1)
+    waiting.cancel()
+    failure_of(waiting, CancelledError)
+    clock.advance(10)
+    stuck.begin[0]()
+    assert not calls
+    assert not clock.getDelayedCalls()
