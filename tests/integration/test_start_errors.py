@@ -18,12 +18,13 @@ from typing import Final
 import pytest
 
 from pikachu.x509.pem import pem
-from tests.support import hostile_keys
+from tests.support import forked_twistd, hostile_keys
 from tests.support.pki import Identity, key_pem, make_ca, make_key, make_leaf
 from tests.support.server import DEADLINE, Server, accepts, command, environment, make_server
 
 Change = Callable[[Server], None]
 PAST = datetime.now(UTC) - timedelta(days=2)
+_NOBODY: Final = 65534
 _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -288,12 +289,24 @@ CASES: Final = [
     Case("dump into a file", setting("SCEP", "dump_dir", "config.ini"), ("[SCEP] dump_dir", "is not a folder")),
     Case("RA never", setting("SCEP", "ra", "never"), ("[SCEP] ra",)),
 ]
+#: One of the configuration, of the keys, of the database and of the ports.
+IN_A_NEW_PROCESS: Final = ("no config", "CA key of another", "newer database", "address of others")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     """One that would start."""
     return make_server(tmp_path)
+
+
+def start_forked(server: Server, user: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Try to start it, without the time that an interpreter needs."""
+    line = command(server.files.config, "-n", "--pidfile=refused.pid")
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        code = forked_twistd.launch(line, server.folder, environment(), out, err, user=user).wait(DEADLINE)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(line, code, out.read(), err.read())
 
 
 def start(server: Server, *before: str, options: tuple[str, ...] = ("-n",)) -> subprocess.CompletedProcess[str]:
@@ -326,6 +339,13 @@ def check_refused(server: Server, found: subprocess.CompletedProcess[str], says:
 def test_refused(server: Server, case: Case) -> None:
     """RUN-4: the line names the setting or the file, and the remedy."""
     case.change(server)
+    check_refused(server, start_forked(server), case.says)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in IN_A_NEW_PROCESS], ids=lambda case: case.name)
+def test_refused_in_a_new_process(server: Server, case: Case) -> None:
+    """RUN-4: the program itself refuses as its forks do."""
+    case.change(server)
     check_refused(server, start(server), case.says)
 
 
@@ -336,7 +356,7 @@ def test_busy_port(server: Server, listener: str) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", port))
         busy.listen()
-        found = start(server)
+        found = start_forked(server)
         del server.ports[listener]
         check_refused(server, found, (f"= {port}: can't listen on 127.0.0.1 port {port}", "in use", "ss -ltnp"))
 
@@ -357,31 +377,31 @@ def test_low_port() -> None:
         folder = Path(name)
         server = make_server(folder, changes={("DEFAULT", "http_port"): "80"})
         for path in (folder, *folder.iterdir()):
-            os.chown(path, 65534, 65534)
-        found = start(server, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+            os.chown(path, _NOBODY, _NOBODY)
+        found = start(server, "setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
         del server.ports["http"]
         check_refused(server, found, ("[DEFAULT] http_port = 80", "setcap", "systemd unit", "1024"))
 
 
 def test_unreadable_files() -> None:
     """RUN-4: files that the server's user can't read or write."""
-    if os.getuid() or shutil.which("setpriv") is None:
-        pytest.skip("needs root and setpriv, to become somebody who may not")
+    if os.getuid():
+        pytest.skip("needs root, to become somebody who may not")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = make_server(folder)
         for path in (folder, *folder.iterdir()):
-            os.chown(path, 65534, 65534)
+            os.chown(path, _NOBODY, _NOBODY)
         for file in ("config.ini", "secret_key", "ec.key", "https.key", "pikachu.sqlite"):
             path = folder / file
             os.chown(path, 0, 0)
             path.chmod(0o600)
-            found = start(server, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+            found = start_forked(server, _NOBODY)
             check_refused(server, found, (file,))
-            os.chown(path, 65534, 65534)
+            os.chown(path, _NOBODY, _NOBODY)
         (folder / "locked").mkdir(mode=0o755)
         setting("PATHS", "crl_path", "locked/crl/ca.crl")(server)
-        found = start(server, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        found = start_forked(server, _NOBODY)
         check_refused(server, found, ("[PATHS] crl_path", "locked can't be written"))
 
 

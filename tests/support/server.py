@@ -1,4 +1,7 @@
-"""A real server: ``twistd pikachu`` in a process of its own, on free ports of the loopback interface."""
+"""A real server: ``twistd pikachu`` in a process of its own, on free ports of the loopback interface.
+
+Where the start itself is not what is tested, the process is forked (:mod:`tests.support.forked_twistd`).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ import psutil
 from pikachu.cli.session import opened
 from pikachu.server.application import Application
 from pikachu.server.composition import SafetySettings
+from tests.support import forked_twistd
 from tests.support.people import CHEAP
 from tests.support.pki import Identity
 from tests.support.ports import free_ports
@@ -35,6 +39,7 @@ LISTENERS: Final = {
     "trusted_https": ("TRUSTED_HTTPS", "trusted_port"),
 }
 DEADLINE: Final = 60.0
+Process = subprocess.Popen[bytes] | forked_twistd.ForkedProcess
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -105,12 +110,14 @@ class Server:
     """A configured server, running or not.
 
     :ivar ports: by listener: ``http``, ``scep``, ``https``, ``trusted_https``.
+    :ivar forked: whether its process is forked; one with environment variables of its own never is.
     :ivar lives: how often it was started.
     """
 
     files: Files
     ports: dict[str, int]
-    process: subprocess.Popen[bytes] | None = None
+    forked: bool = True
+    process: Process | None = None
     lives: int = 0
     _contexts: dict[str, ssl.SSLContext] = field(default_factory=dict)
 
@@ -146,15 +153,19 @@ class Server:
     def launch(self, *options: str, variables: Mapping[str, str] | None = None) -> None:
         """Start in the foreground."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
+        line = command(self.files.config, "-n", f"--pidfile={self.folder / 'twistd.pid'}", *options)
         with (self.folder / "console.txt").open("ab") as console:
-            self.process = subprocess.Popen(
-                command(self.files.config, "-n", f"--pidfile={self.folder / 'twistd.pid'}", *options),
-                cwd=self.folder,
-                env={**environment(), **(variables or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-            )
+            if self.forked and not variables:
+                self.process = forked_twistd.launch(line, self.folder, environment(), console, console)
+            else:
+                self.process = subprocess.Popen(
+                    line,
+                    cwd=self.folder,
+                    env={**environment(), **(variables or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=console,
+                )
         self.lives += 1
 
     def wait_ready(self) -> None:
@@ -185,7 +196,7 @@ class Server:
         wait_until(lambda: self.log.count("Reloaded") > before, "SIGHUP is obeyed")
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> Process:
         """Its process."""
         assert self.process is not None, "it does not run"
         return self.process
@@ -261,6 +272,7 @@ def make_server(
     root_key_type: str = "p256",
     root_key: bool = True,
     changes: Changes | None = None,
+    forked: bool = True,
 ) -> Server:
     """A server in *folder*, not started; see :func:`tests.support.stack.make_files`."""
     ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
@@ -271,15 +283,20 @@ def make_server(
     if settings.get(("SCEP", "enabled")) == "false":
         ports.pop("scep", None)
     files = make_files(folder, key_types, root_key_type=root_key_type, root_key=root_key, changes=settings)
-    return Server(files, ports)
+    return Server(files, ports, forked)
 
 
 @contextlib.contextmanager
 def running_server(
-    folder: Path, key_types: tuple[str, ...] = ("p256",), *, root_key: bool = True, changes: Changes | None = None
+    folder: Path,
+    key_types: tuple[str, ...] = ("p256",),
+    *,
+    root_key: bool = True,
+    changes: Changes | None = None,
+    forked: bool = True,
 ) -> Iterator[Server]:
     """A server that runs; it is killed at the end, unless the test has stopped it."""
-    server = make_server(folder, key_types, root_key=root_key, changes=changes)
+    server = make_server(folder, key_types, root_key=root_key, changes=changes, forked=forked)
     try:
         yield server.start()
     finally:
