@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,8 +12,9 @@ settings.register_profile("pikachu", deadline=None, suppress_health_check=[Healt
 SOAK_EXAMPLES = 2000
 settings.register_profile("soak", settings.get_profile("pikachu"), max_examples=SOAK_EXAMPLES)
 
-#: Folders whose tests start processes; the tests of the others take milliseconds.
-_PROCESSES = frozenset({"browser", "hostile", "integration", "interop"})
+_TESTS = Path(__file__).parent
+#: Folders by what a test there takes: the start of processes, a database or the whole stack; elsewhere, milliseconds.
+_SLOWER = {"browser": 1, "hostile": 1, "integration": 1, "interop": 1, "contract": 2, "protocols": 2, "web": 2}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if _is_soak(item, properties=soak) is soak]
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("soak")}
-    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name not in _PROCESSES))
+    items.sort(key=lambda item: 0 if item.path in slow else _turn(item.path))
+
+
+def _turn(path: Path) -> int:
+    """Return when a file's turn is, the later the faster its tests are."""
+    parts = path.relative_to(_TESTS).parts
+    return _SLOWER.get(parts[0], 3)
 
 
 def _is_soak(item: pytest.Item, *, properties: bool) -> bool:
