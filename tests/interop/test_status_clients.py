@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +93,7 @@ class Site:
         """Revoke, and wait until the server's list has it."""
         with self.stack() as stack:
             stack.revoke(leaf, reason)
-        began = time.monotonic()
         wait_until(lambda: self.listed(leaf), "the certificate is on the CRL")
-        assert time.monotonic() - began < 5
 
     def listed(self, leaf: Leaf) -> bool:
         """Whether a serial is on its CA's list."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,11 +36,12 @@ def manual(server: Server) -> None:
     """Let a person look at each enrollment."""
     with server.application() as app:
         policy = Policy(
-            0, "looked at", 30, app.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
+            0, "looked-at", 30, app.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
         )
         done(app.store.add_policy(policy, Event("create", "policy", policy.name, "test"), app.authority.now()))
     # A running server looks for changed policies once a second.
-    time.sleep(1.1)
+    path = "/scep/looked-at?operation=GetCACaps"
+    wait_until(lambda: server.ask("scep", path).status == 200, "the server knows the policy")
 
 
 def approve(server: Server) -> None:

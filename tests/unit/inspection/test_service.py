@@ -136,7 +136,7 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
     started = time.monotonic()
     found = inspect(leaf().der, openssl=program(tmp_path, f"echo $$ > {tmp_path}/pid\nexec sleep 60"))
     assert found.openssl is None
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
