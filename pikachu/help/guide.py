@@ -29,7 +29,26 @@ _STOP: Final = frozenset(
         *("have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our"),
         *("should", "so", "that", "the", "their", "there", "this", "to", "was", "we", "what", "when", "where", "which"),
         *("who", "why", "will", "with", "would", "you", "your"),
+        *("mean", "pikachu", "please", "put", "show", "tell", "ui", "use", "using", "want"),
     )
+)
+# Words that mean the same in questions and in the guide.
+_SYNONYMS: Final = (
+    "pqc post-quantum quantum ml-dsa mldsa dilithium",
+    "renew renewal re-enroll re-enrollment reenroll",
+    "expire expiry expires end ends ending",
+    "create make generate new add issue",
+    "remove delete",
+    "user account",
+    "log-in login sign-in signin",
+    "pfx pkcs12 pkcs#12 p12",
+    "cert certificate",
+    "csr pkcs10 pkcs#10",
+    "approve approval",
+    "audit event events",
+    "backup restore copy",
+    "hsm pkcs#11 softhsm",
+    "inspect decode parse",
 )
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "ed", "es", "als", "al", "s", "e", "y")
 _HEADING_WEIGHT: Final = 4
@@ -69,11 +88,15 @@ class GuidePage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A search result; *excerpt* is the best matching passage of the section."""
+    """A search result; *excerpt* is the best matching passage of the section.
+
+    :param coverage: the share of the question that the section is about, from 0 to 1, by the rarity of its words.
+    """
 
     section: Section
     excerpt: str
     score: float
+    coverage: float
 
 
 class Guide:
@@ -113,22 +136,30 @@ class Guide:
 
     def search(self, question: str, limit: int = 10) -> list[Hit]:
         """Return the sections that match a question or search terms, best first."""
-        terms = set(search_terms(question))
-        if not terms:
-            return []
+        groups = term_groups(question)
         lengths = [sum(weights.values()) for weights in self._weights]
         average = sum(lengths) / max(1, len(lengths))
         scores = [0.0] * len(self._sections)
-        for term in terms:
-            counts = [_matches(term, weights) for weights in self._weights]
+        covered = [0.0] * len(self._sections)
+        possible = 0.0
+        for group in groups:
+            counts = [_group_matches(group, weights) for weights in self._weights]
             matching = sum(1 for count in counts if count)
             rarity = math.log(1 + (len(counts) - matching + 0.5) / (matching + 0.5))
+            possible += rarity
             for index, count in enumerate(counts):
                 if count:
                     # BM25: rare terms count for more, and repetitions of a term for less and less.
                     scores[index] += rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * lengths[index] / average))
-        ranked = sorted(zip(scores, self._sections, strict=True), key=lambda pair: -pair[0])
-        return [Hit(section, _excerpt(section, terms), score) for score, section in ranked[:limit] if score > 0]
+                    covered[index] += rarity
+        terms = {term for group in groups for term in group}
+        ranked = sorted(range(len(scores)), key=lambda index: -scores[index])
+        return [
+            Hit(section, _excerpt(section, terms), scores[index], covered[index] / possible)
+            for index in ranked[:limit]
+            if scores[index] > 0
+            for section in (self._sections[index],)
+        ]
 
 
 def search_terms(text: str) -> list[str]:
@@ -137,11 +168,24 @@ def search_terms(text: str) -> list[str]:
     return [_stem(word) for word in tokens]
 
 
+def term_groups(text: str) -> list[tuple[str, ...]]:
+    """Return the stemmed words of *text* without numbers, each followed by those that mean the same."""
+    groups: dict[frozenset[str], tuple[str, ...]] = {}
+    for term in search_terms(text):
+        if not term.isdigit():
+            same = _SAME.get(term, frozenset((term,)))
+            groups.setdefault(same, (term, *sorted(same - {term})))
+    return list(groups.values())
+
+
 def _stem(word: str) -> str:
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 4:
             return word.removesuffix(ending)
     return word
+
+
+_SAME: Final = {term: frozenset(search_terms(words)) for words in _SYNONYMS for term in search_terms(words)}
 
 
 def _weights(section: Section) -> Counter[str]:
@@ -158,6 +202,11 @@ def _matches(word: str, weights: Counter[str]) -> float:
     if len(word) >= 4:
         count += 0.5 * sum(number for other, number in weights.items() if other != word and other.startswith(word))
     return count
+
+
+def _group_matches(group: Sequence[str], weights: Counter[str]) -> float:
+    """Count the weighted occurrences of a word, or of one that means the same, which counts half."""
+    return max(_matches(group[0], weights), *(0.5 * _matches(word, weights) for word in group[1:]), 0.0)
 
 
 def _excerpt(section: Section, terms: set[str]) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
 from pikachu.help.assistant import MAXIMUM_QUESTION
+from pikachu.help.subjects import SUBJECTS
+from pikachu.web.ui.navigation import navigation
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
@@ -54,18 +57,18 @@ def ask(visitor: Visitor, question: str, status: int = 200) -> str:
 def test_chat(pages: Pages) -> None:
     """UI-11: passages of the guide with their pages, and facts that the visitor may see."""
     alice, bob = pages.visitor("alice"), pages.visitor("bob")
-    assert "It is no language model" in text_of(alice.get("/chat"))
+    assert "It isn't a language model" in text_of(alice.get("/chat"))
     answer = ask(alice, "How do I revoke a certificate?")
     assert "Type revoke to confirm" in answer
     assert "From Certificates and signing · Revoking" in answer
     assert "You have 2 valid, 0 revoked and 0 expired certificates" in ask(alice, "How many certificates do I have?")
-    assert "2 end within 7 days" in ask(alice, "How many certificates end soon?")
+    assert "2 expire within 7 days" in ask(alice, "How many certificates end soon?")
     assert "You have 0 valid" in ask(bob, "How many certificates are there?")
     # More where OCSP responders have got theirs.
     assert re.search("There are [2-4] valid", ask(pages.visitor("root"), "How many certificates are there?"))
-    assert "The issuing CA ec ends on" in ask(bob, "When does the CA end?")
+    assert "The issuing CA ec expires on" in ask(bob, "When does the CA end?")
     assert "database ok" in ask(bob, "is the database healthy?")
-    assert "0 of your requests wait" in ask(bob, "what is waiting for approval?")
+    assert "0 of your requests are pending" in ask(bob, "what is waiting for approval?")
 
 
 def test_chat_is_honest(pages: Pages) -> None:
@@ -74,9 +77,73 @@ def test_chat_is_honest(pages: Pages) -> None:
     # A running server has its OCSP responders' certificates; here the first look at its health issues them.
     alice.get("/")
     before = result_of(pages.stack.app.store.newest_event())
-    assert "The guide has nothing that fits" in ask(alice, "xyzzyplugh")
-    assert "type a question first" in ask(alice, "  ", 400)
-    assert "a question has at most" in ask(alice, "x" * (MAXIMUM_QUESTION + 1), 400)
+    assert "The documentation doesn't say" in ask(alice, "xyzzyplugh")
+    assert "Enter a question." in ask(alice, "  ", 400)
+    assert "Shorten the question to" in ask(alice, "x" * (MAXIMUM_QUESTION + 1), 400)
     response = alice.post("/chat", {"question": "<script>alert(1)</script>"})
     assert b"<script>alert" not in response.body
     assert result_of(pages.stack.app.store.newest_event()) == before
+
+
+#: question → the page of this server that answers it, and the section of the guide; ``None``: neither
+QUESTIONS: Final = (
+    ("how to create PQC key using the pikachu UI", "/keys", None),
+    ("how do I generate an ML-DSA key?", "/keys", None),
+    ("How do I import a key?", "/keys", "/help/keys-and-csrs#keys"),
+    ("How do I revoke a certificate?", "/certificates", "/help/certificates#revoking"),
+    ("how can I re-enroll a device certificate", "/certificates", "/help/certificates#renewing"),
+    ("Where do I approve requests?", "/ra/approvals", "/help/certificates#requests-that-wait"),
+    ("how to make an API token", "/account", "/help/users-tokens-audit#api-tokens"),
+    ("who changed the policy", "/events", None),
+    ("How do I decode a certificate?", "/inspect", "/help/certificates#inspecting"),
+    ("download the CRL", "/va", "/help/ocsp-and-crl#crls"),
+    ("download a PFX file", "/certificates", "/help/certificates#downloads"),
+    ("enroll 500 devices", "/batches", "/help/scep#for-many-devices"),
+    ("create a challenge password", "/challenge-passwords", "/help/scep#challenge-passwords"),
+    ("sign a CSR", "/ra", "/help/keys-and-csrs#certificate-signing-requests"),
+    ("when does the issuing CA expire", "/ca", None),
+    ("how many certificates expire soon", "/expiry", "/help/getting-started#the-dashboard"),
+    ("put the key into an HSM", None, "/help/operating#keys-in-a-pkcs-11-token"),
+    ("add a user", "/users", None),
+    ("how do I rotate the CA", "/ca", "/help/operating#rotating-an-issuing-ca"),
+    ("What is the capital of France?", None, None),
+    ("How do I bake a cake?", None, None),
+)
+
+
+@pytest.mark.parametrize(("question", "path", "section"), QUESTIONS, ids=[question for question, _, _ in QUESTIONS])
+def test_questions(pages: Pages, question: str, path: str | None, section: str | None) -> None:
+    """UI-11: a question leads to the page on which to do it, and to the section of the guide that tells more."""
+    response = pages.visitor("root").post("/chat", {"question": question})
+    answer = response.body.decode().partition('aria-label="Answer"')[2]
+    links = re.findall(r'<li>Page <a href="([^"]+)">', answer)
+    sections = re.findall(r'From <a href="([^"]+)">', answer)
+    assert (path in links) if path else not links, links
+    if section:
+        assert section in sections
+    elif path is None:
+        assert not sections
+        assert "The documentation doesn" in answer
+
+
+def test_pages_of_answers_are_those_of_the_menu(pages: Pages) -> None:
+    """UI-1: each page of the menu can be an answer, to those who may open it."""
+    for admin in (True, False):
+        menu = {link for _, links in navigation(admin=admin) for link in links}
+        answers = {(one.path, one.label) for one in SUBJECTS if admin or not one.admins_only}
+        assert menu - answers == {("/chat", "ChatPikachu")}
+        assert answers - menu == {("/account", "Account")}
+    assert (
+        'Page <a href="/users">' not in pages.visitor("alice").post("/chat", {"question": "add a user"}).body.decode()
+    )
+
+
+def test_certificates_are_found(pages: Pages) -> None:
+    """UI-11: a name in a question finds the certificates that the visitor may see; each figure leads to its list."""
+    response = pages.visitor("alice").post("/chat", {"question": "show me a.example.com"})
+    found = re.findall(r'<li><a href="(/certificates/\d+)">([^<]+)', response.body.decode())
+    assert [text.partition(":")[0] for _, text in found] == ["CN=a.example.com"]
+    assert "a.example.com" in pages.visitor("alice").get(found[0][0])
+    assert "/certificates/" not in ask(pages.visitor("bob"), "show me a.example.com")
+    response = pages.visitor("alice").post("/chat", {"question": "how many certificates expire?"})
+    assert 'href="/certificates?status=valid&amp;expires=7d&amp;sort=not_after"' in response.body.decode()

@@ -14,9 +14,9 @@ from pikachu.web.ui.responses import HtmlPage, PageReply
 _MAX_QUERY_LENGTH: int = 200
 _EXAMPLES = (
     "How do I revoke a certificate?",
-    "How many certificates end soon?",
+    "How many certificates expire soon?",
     "Which policy signs a SCEP enrollment?",
-    "When does the CA end?",
+    "When does the CA expire?",
 )
 
 
