@@ -85,7 +85,15 @@ class Accounts:
 
     @uncancelled
     async def add_user(
-        self, actor: Principal, username: str, email: str, role: Role, state: AccountState, password: str
+        self,
+        actor: Principal,
+        username: str,
+        email: str,
+        role: Role,
+        state: AccountState,
+        password: str,
+        *,
+        must_change_password: bool = False,
     ) -> Account:
         """Add a local account; admins only.
 
@@ -98,7 +106,8 @@ class Accounts:
             raise MalformedRequest("a new account is pending or active")
         email = self._checked(email, password)
         event = _user_event(actor, "add", username, None, role=role.value, state=state.value)
-        return await self._add(username, email, role, state, password, event)
+        account = NewAccount(username, email, role, state, None, must_change_password=must_change_password)
+        return await self._add(account, password, event)
 
     @uncancelled
     async def register(self, username: str, email: str, password: str, confirmation: str, address: str) -> Account:
@@ -118,17 +127,13 @@ class Accounts:
         actor = Principal(PrincipalKind.ANONYMOUS, username, address=address)
         event_type = "add" if self._settings.auto_approve else "pending"
         event = _user_event(actor, event_type, username, None, role=Role.USER.value, state=state.value, registered=True)
-        return await self._add(username, email, Role.USER, state, password, event)
+        return await self._add(NewAccount(username, email, Role.USER, state, None), password, event)
 
-    async def _add(
-        self, username: str, email: str, role: Role, state: AccountState, password: str, event: Event
-    ) -> Account:
-        if await self._store.account_by_name(username) is not None:
+    async def _add(self, account: NewAccount, password: str, event: Event) -> Account:
+        if await self._store.account_by_name(account.username) is not None:
             raise Conflict("this user name is taken; choose another one")
         password_hash = await self._hasher.hash(password)
-        return await self._store.add_account(
-            NewAccount(username, email, role, state, password_hash), event, self._now()
-        )
+        return await self._store.add_account(replace(account, password_hash=password_hash), event, self._now())
 
     def _checked(self, email: str, password: str) -> str:
         email = checked_email(email)
@@ -333,9 +338,27 @@ class Accounts:
         def decide(account: Account) -> tuple[Account, Event]:
             check_local(account)
             event = _user_event(actor, "change password", account.username, account.id)
-            return replace(account, password_hash=password_hash), event
+            return replace(account, password_hash=password_hash, must_change_password=False), event
 
         return await self._change(actor, account_id, decide)
+
+    @uncancelled
+    async def set_password_once(self, actor: Principal, account: Account, password: str) -> Account:
+        """Set the password of an account by a one-time code, if it has not got another one since *account* was read.
+
+        Fails with PolicyViolation, and with Conflict for an account of the directory and one that was changed.
+        """
+        self._check_password(password)
+        password_hash = await self._hasher.hash(password)
+
+        def decide(present: Account) -> tuple[Account, Event]:
+            check_local(present)
+            if present.password_hash != account.password_hash:
+                raise Conflict("The password was changed meanwhile. Sign in with the new one.")
+            event = _user_event(actor, "change password", present.username, present.id, by="one-time code")
+            return replace(present, password_hash=password_hash, must_change_password=False), event
+
+        return await self._store.change_account(account.id, decide, self._now())
 
     @uncancelled
     async def delete(

@@ -26,7 +26,7 @@ from pikachu.core.model.account_objects import AccountCertificate, NewAccountCer
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Account, Principal, Scope
-from pikachu.core.model.sign_in import EndedSession, SessionEnd
+from pikachu.core.model.sign_in import EndedSession, Restriction, SessionEnd
 from pikachu.core.model.times import utc
 from pikachu.core.owners import may_act
 from pikachu.core.sealing import Sealer
@@ -161,6 +161,10 @@ class Sessions:
         return _is_within(session.last_seen_at, self.maximum_idle, now) and _is_within(
             session.created_at, MAXIMUM_AGE, now
         )
+
+    def restriction(self, account: Account) -> Restriction | None:
+        """Return what the account has to do before anything else, or None."""
+        return Restriction.CHANGE_PASSWORD if account.must_change_password else None
 
     def csrf(self, secret: str) -> str:
         """Return the CSRF token for forms of the browser with that secret (UI-5)."""

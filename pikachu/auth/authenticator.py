@@ -147,8 +147,7 @@ class Authenticator:
                 credentials.peer_certificate, credentials.address, credentials.peer_intermediates
             )
         if credentials.username is not None:
-            account = await self._account(credentials.username, credentials.password or "", credentials.address)
-            return account_principal(account, credentials.address)
+            return await self.basic(credentials.username, credentials.password or "", credentials.address)
         return Principal(PrincipalKind.ANONYMOUS, "anonymous", address=credentials.address)
 
     @uncancelled
@@ -159,7 +158,9 @@ class Authenticator:
         suspended account, and with RateLimited, Overloaded and StoreUnavailable; for a name that no local account has,
         also with DirectoryUnavailable.
         """
-        return account_principal(await self._account(username, password, address), address)
+        account = await self._account(username, password, address)
+        _require_password_suffices(account)
+        return account_principal(account, address)
 
     @uncancelled
     async def verified(self, username: str, password: str, address: str) -> Account:
@@ -452,6 +453,15 @@ class Authenticator:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
+
+
+def _require_password_suffices(account: Account) -> None:
+    """Require that the password alone authenticates *account*, without the pages.
+
+    :raises AuthenticationFailed: when something else is demanded of it there.
+    """
+    if account.must_change_password:
+        raise AuthenticationFailed("This account has to change its password first. Sign in on the web pages.")
 
 
 def _inactive_reason(account: Account) -> str:

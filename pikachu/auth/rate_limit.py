@@ -32,6 +32,11 @@ ACCOUNT_LIMIT: Final = 30
 ADDRESS_LIMIT: Final = 30
 # Seconds for which an address from which an account has signed in is no stranger's.
 FAMILIAR_SECONDS: Final = 30 * 86400.0
+# Names in what nodes tell each other, beside those of limiters: the account of a pair, and one to unlock.
+_OF_ACCOUNT: Final = "of"
+_UNLOCK: Final = "unlock"
+#: Addresses per account whose locks can be ended; each has had a failure.
+_MAXIMUM_PAIRS: Final = 200
 # Accents and other marks, and characters that are not seen.
 _IGNORED_CATEGORIES: Final = frozenset({"Mn", "Mc", "Me", "Cf"})
 # A success within this time is not remembered again, nor told to the other nodes.
@@ -76,6 +81,17 @@ class FailureLimiter:
         if wait > 0:
             seconds = math.ceil(wait)
             raise RateLimited(f"too many failures; try again in {seconds} seconds", retry_after=seconds)
+
+    def locked_seconds(self, *keys: str) -> int:
+        """Return the seconds until the last lock of *keys* ends, or 0."""
+        now = self._clock.seconds()
+        ends = [failures.locked_until - now for key in keys if (failures := self._find(key, now)) is not None]
+        return max(0, math.ceil(max(ends, default=0.0)))
+
+    def forget(self, *keys: str) -> None:
+        """End the locks of *keys* and forget their failures."""
+        for key in keys:
+            self._failures.pop(key)
 
     def _find(self, key: str, now: float) -> _Failures | None:
         """Return the failures of a key, unless they are too old or the clock was set back before them."""
@@ -135,6 +151,8 @@ class GuessLimits:
         self._limiters = {"pair": self._pair, "account": self._account, "address": self._address}
         self._share = share
         self._digest = digest
+        # The stored keys of an account's pairs with addresses that had failures, the newest last.
+        self._pairs: BoundedCache[str, tuple[str, ...]] = BoundedCache(MAXIMUM_KEYS)
         # Pairs of account and address, with the time of the last success.
         self._familiar: BoundedCache[str, float] = BoundedCache(MAXIMUM_KEYS)
 
@@ -153,7 +171,29 @@ class GuessLimits:
         failed = {"pair": _pair_key(username, address), "address": address_key(address)}
         if not self._is_familiar(username, address):
             failed["account"] = _account_key(username)
+        failed[_OF_ACCOUNT] = _account_key(username)
         return self._failed(failed)
+
+    def locked_seconds(self, username: str) -> int:
+        """Return the seconds until the last lock of an account ends, at any address, or 0."""
+        account = self._stored(_account_key(username))
+        pairs = self._pairs.get(account) or ()
+        return max(self._account.locked_seconds(account), self._pair.locked_seconds(*pairs))
+
+    def unlock(self, username: str) -> None:
+        """End the locks of an account at all addresses, on all nodes; those of whole addresses stay."""
+        key = _account_key(username)
+        self._tell({_UNLOCK: key})
+        self._unlock(self._stored(key))
+
+    def _unlock(self, account: str) -> None:
+        self._account.forget(account)
+        self._pair.forget(*(self._pairs.get(account) or ()))
+        self._pairs.pop(account)
+
+    def _remember_pair(self, account: str, pair: str) -> None:
+        others = tuple(one for one in self._pairs.get(account) or () if one != pair)
+        self._pairs.put(account, (*others[1 - _MAXIMUM_PAIRS :], pair))
 
     def password_succeeded(self, username: str, address: str) -> None:
         """Remember that the account signs in from *address*."""
@@ -169,7 +209,13 @@ class GuessLimits:
     def _failed(self, keys: Mapping[str, str]) -> int:
         """Count a failure of the key of each limiter, on all nodes; return the seconds of the longest lock, or 0."""
         self._tell(keys)
-        return max(self._limiters[name].failed(self._stored(key)) for name, key in keys.items())
+        return self._count({name: self._stored(key) for name, key in keys.items()})
+
+    def _count(self, stored: Mapping[str, str]) -> int:
+        if _OF_ACCOUNT in stored and "pair" in stored:
+            self._remember_pair(stored[_OF_ACCOUNT], stored["pair"])
+        counted = (self._limiters[name].failed(key) for name, key in stored.items() if name in self._limiters)
+        return max(counted, default=0)
 
     def _stored(self, key: str) -> str:
         return key if self._digest is None else self._digest(key)
@@ -180,12 +226,12 @@ class GuessLimits:
 
     def count_shared(self, text: str) -> None:
         """Count what another node has counted; an unknown limiter of a newer version is ignored."""
-        for part in text.split():
-            name, _, key = part.partition("=")
-            if name == "familiar":
-                self._familiar.put(key, self._clock.seconds())
-            elif name in self._limiters:
-                self._limiters[name].failed(key)
+        stored = {name: key for name, _, key in (part.partition("=") for part in text.split())}
+        if "familiar" in stored:
+            self._familiar.put(stored["familiar"], self._clock.seconds())
+        if _UNLOCK in stored:
+            self._unlock(stored[_UNLOCK])
+        self._count(stored)
 
     def check_confirmation(self, account_id: int) -> None:
         """Require that a signed-in person may confirm the password; nobody without a session can lock this.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ def _add_user_commands(users: Commands) -> None:
     add.add_argument(
         "--password-file", required=True, metavar="FILE", help="its first line is the password; - reads standard input"
     )
+    add.add_argument(
+        "--must-change-password", action="store_true", help="the user has to choose another one at the first sign-in"
+    )
     add.set_defaults(run=add_user)
     listing = users.add_parser(
         "list", help="print id, name, e-mail, role, state, source and creation of each, with tabs between"
@@ -37,6 +41,16 @@ def _add_user_commands(users: Commands) -> None:
         help="those in this state only (default: all but deleted ones)",
     )
     listing.set_defaults(run=list_users)
+    reset = users.add_parser(
+        "reset-password",
+        help="create a one-time link with which a user sets a new password; prints it, and nothing else",
+    )
+    reset.add_argument("name", metavar="NAME")
+    reset.add_argument(
+        "--hours", type=int, choices=(1, 24, 72, 168), default=24, help="validity of the link (default: %(default)s)"
+    )
+    reset.add_argument("--block", action="store_true", help="also block the current password and end all sessions")
+    reset.set_defaults(run=reset_password)
     revoke = users.add_parser(
         "revoke-certificates", help="revoke all valid certificates of an account that is not active"
     )
@@ -107,7 +121,16 @@ def add_user(arguments: Namespace) -> int:
     password = read_password(arguments.password_file)
     role, state = Role(arguments.role), AccountState(arguments.state)
     with opened(configuration(arguments)) as app:
-        account = done(app.accounts.add_user(operator(), arguments.name, arguments.email, role, state, password))
+        adding = app.accounts.add_user(
+            operator(),
+            arguments.name,
+            arguments.email,
+            role,
+            state,
+            password,
+            must_change_password=arguments.must_change_password,
+        )
+        account = done(adding)
     print(f"added {account.username}")
     return 0
 
@@ -126,6 +149,20 @@ def list_users(arguments: Namespace) -> int:
             (one.id, one.username, one.email, one.role, one.state, one.source, rfc3339(one.created_at))
             for one in every(partial(app.accounts.list_accounts, operator()), ListQuery(sort="id", filters=filters))
         )
+    return 0
+
+
+def reset_password(arguments: Namespace) -> int:
+    """Create a one-time link with which a user sets a new password, and print it."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    actor = operator()
+    config = configuration(arguments)
+    with opened(config) as app:
+        account = done(app.accounts.find(actor, arguments.name))
+        code, _ = done(app.password_resets.create(actor, account.id, arguments.hours, block=arguments.block))
+    base = config.https.external_url or f"https://{socket.getfqdn()}:{config.https.port}"
+    print(f"{base}/reset#{code}")
     return 0
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from pikachu.core.model.people import SealFor
-from pikachu.core.model.sign_in import EndedSession, StoredDraft
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import Account, SealFor
+from pikachu.core.model.sign_in import EndedSession, NewPasswordReset, StoredDraft
 
 
 class ISignInStore(Protocol):
@@ -16,6 +18,17 @@ class ISignInStore(Protocol):
 
     def ended_session(self, digest: bytes) -> Deferred[EndedSession | None]:
         """Return the recently ended session whose secret has that digest."""
+
+    def add_password_reset(
+        self, reset: NewPasswordReset, decide: Callable[[Account], tuple[Account, Event]], now: datetime
+    ) -> Deferred[Account]:
+        """Change an account, and store a code that sets its password instead of a former one.
+
+        Fails with NotFound, and with the errors of *decide*.
+        """
+
+    def account_by_reset(self, digest: bytes, now: datetime) -> Deferred[Account | None]:
+        """Return the account of a code that has not expired; a new password deletes the code."""
 
     def add_draft(self, account_id: int, seal: SealFor, now: datetime, most: int) -> Deferred[int]:
         """Store a sealed draft and return its id; of each account only the newest *most* are kept."""

@@ -9,7 +9,9 @@ from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
+from pikachu.accounts.password_resets import PasswordResets
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.directory_accounts import DirectoryAccounts
@@ -134,6 +136,8 @@ class Application:
     holdings: Holdings
     sessions: Sessions
     drafts: Drafts
+    password_resets: PasswordResets
+    sign_in_locks: SignInLocks
     enrollment: EnrollmentService
     est: ESTRegistration
     scep: SCEPRegistration

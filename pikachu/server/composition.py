@@ -18,7 +18,9 @@ from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
+from pikachu.accounts.password_resets import PasswordResets
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
@@ -487,6 +489,8 @@ def _assemble(
             maximum_idle=config.default.max_idle_time,
         ),
         drafts=Drafts(store=store, sealer=sealer, clock=clock),
+        password_resets=PasswordResets(store=store, accounts=accounts, limits=nodes.guess_limits, clock=clock),
+        sign_in_locks=SignInLocks(store=store, limits=nodes.guess_limits, clock=clock),
         enrollment=registration.enrollment,
         est=registration.est,
         scep=registration.scep,

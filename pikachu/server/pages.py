@@ -29,6 +29,7 @@ from pikachu.web.ui.jobs import JobsPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.new_certificate import NewCertificatePages
 from pikachu.web.ui.pages import Pages
+from pikachu.web.ui.password_reset import PasswordResetPages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
@@ -70,7 +71,15 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         CSRsPages(requests=app.requests, keys=app.keys, templates=app.templates, inventory=app.inventory),
         RegisterPages(accounts=app.accounts, sessions=app.sessions, config=app.config),
         account,
-        UsersPages(accounts=app.accounts, sessions=app.sessions, config=app.config, account_pages=account),
+        UsersPages(
+            accounts=app.accounts,
+            sessions=app.sessions,
+            password_resets=app.password_resets,
+            sign_in_locks=app.sign_in_locks,
+            config=app.config,
+            account_pages=account,
+        ),
+        PasswordResetPages(password_resets=app.password_resets, config=app.config),
         RAPages(
             registration=app.registration,
             requests=app.requests,

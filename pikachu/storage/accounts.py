@@ -13,14 +13,15 @@ from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
-from pikachu.core.model.sign_in import SessionEnd
+from pikachu.core.model.sign_in import NewPasswordReset, SessionEnd
 from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
-from pikachu.storage.sign_in import end_all_sessions
+from pikachu.storage.sign_in import delete_reset, end_all_sessions, insert_reset
+from pikachu.storage.sign_in_schema import password_resets
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -50,10 +51,16 @@ _VALUES: Final = (
     "password_hash",
     "created_at",
     "directory_id",
+    "must_change_password",
 )
 
 _by_id: Final = select(*_COLUMNS).where(_a.id == bindparam("b_id"))
 _by_name: Final = select(*_COLUMNS).where(_a.name_key == bindparam("b_name"))
+_by_reset: Final = (
+    select(*_COLUMNS)
+    .join(password_resets, password_resets.c.account_id == _a.id)
+    .where(password_resets.c.digest == bindparam("b_digest"), password_resets.c.expires_at > bindparam("b_now"))
+)
 _insert: Final = insert(accounts).values({name: bindparam(name) for name in _VALUES}).returning(_a.id)
 _update: Final = (
     update(accounts)
@@ -65,6 +72,7 @@ _update: Final = (
         password_hash=bindparam("v_password_hash"),
         directory_id=bindparam("v_directory_id"),
         suspended_by_directory=bindparam("v_suspended_by_directory"),
+        must_change_password=bindparam("v_must_change_password"),
     )
 )
 # The row stays, since owned objects refer to it; personal data and credentials are erased.
@@ -121,6 +129,7 @@ def _record(row: Row) -> Account:
         maybe_moment(row[8]),
         row[9],
         bool(row[10]),
+        bool(row[11]),
     )
 
 
@@ -189,6 +198,56 @@ def _find_token(tx: Transaction, token_id: int) -> Token:
     return _token_record(row)
 
 
+def _change(
+    tx: Transaction,
+    account_id: int,
+    decide: Decide,
+    now: datetime,
+    revocation: OwnerRevocation | None = None,
+    *,
+    by_directory: bool = False,
+) -> Account:
+    """Change an account; see :meth:`AccountStore.change_account`."""
+    old = find_account(tx, account_id)
+    _require_present(old)
+    account, event = decide(old)
+    if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
+        raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
+    if revocation is not None:
+        _order_revocation(tx, revocation, account)
+    if event is None:
+        return old
+    if not by_directory and (account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE):
+        _keep_an_admin(tx, old)
+    values = {
+        "b_id": old.id,
+        "v_email": storable(account.email),
+        "v_role": account.role.value,
+        "v_state": account.state.value,
+        "v_password_hash": account.password_hash,
+        "v_directory_id": account.directory_id,
+        "v_suspended_by_directory": int(account.suspended_by_directory),
+        "v_must_change_password": int(account.must_change_password),
+    }
+    tx.write(_update, values)
+    write_event(tx, event, now)
+    lost = account.state is not AccountState.ACTIVE
+    if by_directory:
+        lost = lost or (old.role is Role.ADMIN and account.role is not Role.ADMIN)
+    if account.password_hash != old.password_hash:
+        delete_reset(tx, old.id)
+    if lost or account.password_hash != old.password_hash:
+        # End the sessions that were opened with the previous password or state (USR-4).
+        end_all_sessions(tx, old.id, SessionEnd.ACCOUNT if lost else SessionEnd.PASSWORD, now)
+    if lost:
+        details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
+        for row in tx.rows(_token_names, {"b_account": old.id}):
+            ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)
+            write_event(tx, ended, now)
+        tx.write(_all_tokens, {"b_id": old.id})
+    return find_account(tx, old.id)
+
+
 class AccountStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
@@ -246,6 +305,7 @@ class AccountStore(StoreSection):
             "password_hash": account.password_hash,
             "created_at": int(now.timestamp()),
             "directory_id": account.directory_id,
+            "must_change_password": int(account.must_change_password),
         }
         identity = tx.insert(_insert, values)
         write_event(tx, event, now)
@@ -266,41 +326,26 @@ class AccountStore(StoreSection):
 
         The errors of *decide* as well.
         """
-        old = find_account(tx, account_id)
-        _require_present(old)
-        account, event = decide(old)
-        if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
-            raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
-        if revocation is not None:
-            _order_revocation(tx, revocation, account)
-        if event is None:
-            return old
-        if not by_directory and (account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE):
-            _keep_an_admin(tx, old)
-        values = {
-            "b_id": old.id,
-            "v_email": storable(account.email),
-            "v_role": account.role.value,
-            "v_state": account.state.value,
-            "v_password_hash": account.password_hash,
-            "v_directory_id": account.directory_id,
-            "v_suspended_by_directory": int(account.suspended_by_directory),
-        }
-        tx.write(_update, values)
-        write_event(tx, event, now)
-        lost = account.state is not AccountState.ACTIVE
-        if by_directory:
-            lost = lost or (old.role is Role.ADMIN and account.role is not Role.ADMIN)
-        if lost or account.password_hash != old.password_hash:
-            # End the sessions that were opened with the previous password or state (USR-4).
-            end_all_sessions(tx, old.id, SessionEnd.ACCOUNT if lost else SessionEnd.PASSWORD, now)
-        if lost:
-            details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
-            for row in tx.rows(_token_names, {"b_account": old.id}):
-                ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)
-                write_event(tx, ended, now)
-            tx.write(_all_tokens, {"b_id": old.id})
-        return find_account(tx, old.id)
+        return _change(tx, account_id, decide, now, revocation, by_directory=by_directory)
+
+    @write_transaction
+    def add_password_reset(
+        self,
+        tx: Transaction,
+        reset: NewPasswordReset,
+        decide: Callable[[Account], tuple[Account, Event]],
+        now: datetime,
+    ) -> Account:
+        """Change an account, and store a code that sets its password; NotFound, and the errors of *decide*."""
+        account = _change(tx, reset.account_id, decide, now)
+        insert_reset(tx, reset)
+        return account
+
+    @point_read
+    def account_by_reset(self, tx: Transaction, digest: bytes, now: datetime) -> Account | None:
+        """Return the account of a code that has not expired."""
+        row = tx.row(_by_reset, {"b_digest": digest, "b_now": int(now.timestamp())})
+        return None if row is None else _record(row)
 
     @write_transaction
     def order_owner_revocation(self, tx: Transaction, revocation: OwnerRevocation) -> None:
@@ -323,6 +368,7 @@ class AccountStore(StoreSection):
         _keep_an_admin(tx, account)
         for statement in (_all_tokens, _all_sessions, _all_certificates):
             tx.write(statement, {"b_id": account_id})
+        delete_reset(tx, account_id)
         # User names have no spaces, so no lookup matches this name.
         tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
         if revocation is not None:

@@ -306,6 +306,7 @@ accounts: Final = Table(
     Column("last_login_at", BigInteger),
     Column("directory_id", Text),
     Column("suspended_by_directory", SmallInteger, nullable=False, server_default="0"),
+    Column("must_change_password", SmallInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

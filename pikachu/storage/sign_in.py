@@ -8,10 +8,10 @@ from typing import Final
 from sqlalchemy import BigInteger, Text, bindparam, delete, insert, select, update
 
 from pikachu.core.model.people import SealFor
-from pikachu.core.model.sign_in import EndedSession, SessionEnd, StoredDraft
+from pikachu.core.model.sign_in import EndedSession, NewPasswordReset, SessionEnd, StoredDraft
 from pikachu.storage.database import Transaction
 from pikachu.storage.schema import sessions
-from pikachu.storage.sign_in_schema import drafts, ended_sessions
+from pikachu.storage.sign_in_schema import drafts, ended_sessions, password_resets
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -36,6 +36,8 @@ _sessions_of: Final = select(sessions.c.id).where(sessions.c.account_id == bindp
 _end_all: Final = delete(sessions).where(sessions.c.account_id == bindparam("b_account"))
 _ended: Final = select(_e.account_id, _e.reason, _e.ended_at).where(_e.digest == bindparam("b_digest"))
 _forget_ended: Final = delete(ended_sessions).where(_e.ended_at < bindparam("b_before"))
+_delete_reset: Final = delete(password_resets).where(password_resets.c.account_id == bindparam("b_account"))
+_insert_reset: Final = insert_into(password_resets, "account_id", "digest", "expires_at", returning_id=False)
 _insert_draft: Final = insert_into(drafts, "account_id", "sealed", "created_at")
 _seal_draft: Final = update(drafts).where(_d.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
 _draft: Final = select(_d.account_id, _d.sealed).where(_d.id == bindparam("b_id"))
@@ -54,6 +56,22 @@ def end_all_sessions(tx: Transaction, account_id: int, reason: SessionEnd, now: 
     for row in tx.rows(_sessions_of, {"b_account": account_id}):
         record_end(tx, row[0], reason, now)
     return tx.write(_end_all, {"b_account": account_id})
+
+
+def delete_reset(tx: Transaction, account_id: int) -> None:
+    """Make the code that sets the password of an account invalid."""
+    tx.write(_delete_reset, {"b_account": account_id})
+
+
+def insert_reset(tx: Transaction, reset: NewPasswordReset) -> None:
+    """Store the code that sets the password of an account, instead of a former one."""
+    delete_reset(tx, reset.account_id)
+    values = {
+        "account_id": reset.account_id,
+        "digest": reset.digest,
+        "expires_at": int(reset.expires_at.timestamp()),
+    }
+    tx.write(_insert_reset, values)
 
 
 class SignInStore(StoreSection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
 
 from pikachu.storage.schema import metadata
 
@@ -20,6 +20,15 @@ ended_sessions: Final = Table(
     Column("ended_at", BigInteger, nullable=False),
 )
 Index("ended_sessions_end", ended_sessions.c.ended_at)
+
+# One-time codes that set the password of an account.
+password_resets: Final = Table(
+    "password_resets",
+    metadata,
+    Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("expires_at", BigInteger, nullable=False),
+)
 
 # Forms that were sent with an ended session, sealed, until the account signs in again.
 drafts: Final = Table(

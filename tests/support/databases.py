@@ -35,8 +35,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0019: no devices.
+#: Statements that make a database of this version one of version 0020: no password resets.
+AS_0020: Final = (
+    "DROP TABLE password_resets",
+    "ALTER TABLE accounts DROP COLUMN must_change_password",
+    "UPDATE pikachu_schema SET version_num = '0020'",
+)
+#: And one of version 0019: no devices.
 AS_0019: Final = (
+    *AS_0020,
     "DROP INDEX certificates_device",
     "DROP INDEX challenges_device",
     "DROP TABLE devices",

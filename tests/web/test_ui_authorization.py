@@ -89,10 +89,14 @@ def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
     )
 
 
-def token(pages: Pages, _: Visitor) -> str:
-    """The page that asks whether a token of alice's shall end."""
-    making = pages.stack.app.tokens.create(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
-    return f"/account/tokens/{result_of(making)[0].id}/end"
+def token(after: str) -> Callable[[Pages, Visitor], str]:
+    """A page about a token of alice's."""
+
+    def make(pages: Pages, _: Visitor) -> str:
+        making = pages.stack.app.tokens.create(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
+        return f"/account/tokens/{result_of(making)[0].id}{after}"
+
+    return make
 
 
 def bound_certificate(pages: Pages, _: Visitor) -> str:
@@ -124,6 +128,7 @@ TABLE: dict[str, Expected] = {
     "GET /account/password": USERS,
     "GET /account/tokens/new": USERS,
     "GET /account/tokens/<id>/end": OWN,
+    "GET /account/tokens/<id>/created": OWN,
     "GET /account/certificates/new": USERS,
     "GET /account/certificates/<id>/unbind": OWN,
     "GET /users": ADMINS,
@@ -131,6 +136,8 @@ TABLE: dict[str, Expected] = {
     "GET /users/<id>": ADMINS,
     "GET /users/<id>/edit": ADMINS,
     "GET /users/<id>/password": ADMINS,
+    "GET /users/<id>/password-code": ADMINS,
+    "GET /reset": ANYONE,
     "GET /users/<id>/delete": ADMINS,
     "GET /users/<id>/<name>": ADMINS,
     "GET /keys": USERS,
@@ -242,6 +249,8 @@ POSTS: dict[str, Audience] = {
     "POST /users": Audience.ADMIN,
     "POST /users/<id>/edit": Audience.ADMIN,
     "POST /users/<id>/password": Audience.ADMIN,
+    "POST /users/<id>/unlock": Audience.ADMIN,
+    "POST /reset": Audience.ANYONE,
     "POST /users/<id>/delete": Audience.ADMIN,
     "POST /users/<id>/<name>": Audience.ADMIN,
     "POST /users/<id>/sessions/<number>/end": Audience.ADMIN,
@@ -328,9 +337,9 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /jobs/<id>": job(),
     "GET /jobs/<id>/progress": job("/progress"),
     "GET /help/<name>": lambda _pages, _owner: "/help/est",
-    "GET /account/tokens/<id>/end": token,
+    **{f"GET /account/tokens/<id>{after}": token(after) for after in ("/end", "/created")},
     "GET /account/certificates/<id>/unbind": bound_certificate,
-    **{f"GET /users/<id>{action}": user(action) for action in ("", "/edit", "/password", "/delete")},
+    **{f"GET /users/<id>{action}": user(action) for action in ("", "/edit", "/password", "/password-code", "/delete")},
     "GET /users/<id>/<name>": user("/suspend"),
     "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",
     "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",

@@ -151,6 +151,7 @@ class Account:
 
     :param directory_id: the unique id of its entry in the directory, which no other entry ever has; ``None`` for a
         local account and for a directory without such ids.
+    :param must_change_password: the account may do nothing but set its own password.
     :param suspended_by_directory: suspended because the directory removed or disabled it, until that is undone there.
     """
 
@@ -165,6 +166,7 @@ class Account:
     last_login_at: datetime | None = None
     directory_id: str | None = None
     suspended_by_directory: bool = False
+    must_change_password: bool = False
 
     @property
     def display_name(self) -> str:
@@ -174,7 +176,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to create; *directory_id* as in :class:`Account`."""
+    """An account to create; *directory_id* and *must_change_password* as in :class:`Account`."""
 
     username: str
     email: str
@@ -183,6 +185,7 @@ class NewAccount:
     password_hash: str | None = field(repr=False)
     source: AccountSource = AccountSource.LOCAL
     directory_id: str | None = None
+    must_change_password: bool = False
 
 
 @dataclass(frozen=True, slots=True)

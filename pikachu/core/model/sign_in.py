@@ -19,6 +19,12 @@ class SessionEnd(StrEnum):
     LIMIT = "limit"
 
 
+class Restriction(StrEnum):
+    """What an account has to do before anything else after signing in."""
+
+    CHANGE_PASSWORD = "change password"  # noqa: S105 - a restriction
+
+
 @dataclass(frozen=True, slots=True)
 class EndedSession:
     """A session that has ended recently."""
@@ -26,6 +32,18 @@ class EndedSession:
     account_id: int
     reason: SessionEnd
     ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewPasswordReset:
+    """A one-time code that sets the password of an account.
+
+    :param digest: SHA-256 of the code.
+    """
+
+    account_id: int
+    digest: bytes = field(repr=False)
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from werkzeug.routing import BaseConverter
 
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.core.errors import AuthenticationFailed, EditConflict, TooLarge
+from pikachu.core.errors import AuthenticationFailed, EditConflict, NotAuthorized, TooLarge
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.http.client_address import client_certificate
@@ -149,6 +149,8 @@ class RESTResource(Resource):
         if account is None and operation.browsers:
             session = await self._sessions.find(read_cookies(request).get(SESSION, ""))
             account = None if session is None else session[1]
+            if account is not None and (restriction := self._sessions.restriction(account)) is not None:
+                raise NotAuthorized(f"Sign in on the web pages first: this account has to {restriction}.")
         if account is None:
             return ANONYMOUS
         request.authenticated()

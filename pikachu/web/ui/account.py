@@ -95,12 +95,12 @@ class AccountPages(Pages):
 
     # --- the password ---------------------------------------------------------------------
 
-    @page("GET", "/account/password", audience=Audience.USER)
+    @page("GET", "/account/password", audience=Audience.USER, restricted=True)
     async def password_form(self, visit: PageRequest) -> PageReply:
         """Show the form for a new password."""
         return self._password_form(visit)
 
-    @page("POST", "/account/password", audience=Audience.USER, keeps_draft=False)
+    @page("POST", "/account/password", audience=Audience.USER, keeps_draft=False, restricted=True)
     async def change_password(self, visit: PageRequest) -> PageReply:
         """Change the password after checking the current one; end all other sessions and renew this session's
         secret.
@@ -140,7 +140,7 @@ class AccountPages(Pages):
 
     @page("POST", "/account/tokens", audience=Audience.USER)
     async def make_token(self, visit: PageRequest) -> PageReply:
-        """Create a token and show its text once (USR-6)."""
+        """Create a token, and show its text once on another page, so that a reload creates no other (USR-6)."""
         if not visit.confirmed:
             return Redirect("/account/tokens/new")
         try:
@@ -154,8 +154,14 @@ class AccountPages(Pages):
             token, text = await self._tokens.create(visit.principal, account_id, name, scopes, days)
         except PikachuError as error:
             return self._token_form(visit, error)
-        host = visit.host or "localhost"
-        return HtmlPage("people/token_made.html", {"token": token, "text": text, "host": host}, 201)
+        return Redirect(f"/account/tokens/{token.id}/created", secret=text)
+
+    @page("GET", "/account/tokens/<id>/created", audience=Audience.USER)
+    async def created_token(self, visit: PageRequest) -> PageReply:
+        """Show a new token's text, once."""
+        token = await self._tokens.get(visit.principal, visit.id)
+        context = {"token": token, "text": visit.secret, "host": visit.host or "localhost"}
+        return HtmlPage("people/token_made.html", context)
 
     def _token_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         possible = ROLE_SCOPES[visit.signed_in().role]
@@ -208,12 +214,15 @@ class AccountPages(Pages):
         return Redirect("/account", notice="You can now sign in with this certificate on the trusted port and in REST.")
 
     async def _certificate_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
-        query = ListQuery(limit=MAX_SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
+        search = (visit.query.get("q", "") or visit.form.text("q")).strip()[:200]
+        query = ListQuery(limit=MAX_SHOWN, q=search or None, owner_id=visit.signed_in().id, filters={"status": "valid"})
         own = await self._inventory.certificates(visit.principal, query)
         context = {
-            "choices": [("", "Choose one of yours"), *await self._files.run(_for_clients, own.items)],
+            "choices": [("", "Choose a certificate"), *await self._files.run(_for_clients, own.items)],
             "chosen": visit.form.values.get("certificate", ""),
             "pem": visit.form.values.get("pem", "")[:20_000],
+            "q": search,
+            "more": own.next_cursor is not None,
         }
         return HtmlPage.form("people/certificate_bind.html", context, error)
 

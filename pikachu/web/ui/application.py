@@ -37,14 +37,25 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION, check_origin, is_navigation, is_same_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
-from pikachu.web.ui.cookies import NO_NOTICE, NOTICE, VISITOR, Notice, cookie, open_notice, seal_notice
+from pikachu.web.ui.cookies import (
+    NO_NOTICE,
+    NOTICE,
+    SHOWN_ONCE,
+    VISITOR,
+    Notice,
+    cookie,
+    open_notice,
+    open_secret,
+    seal_notice,
+    seal_secret,
+)
 from pikachu.web.ui.drafts import DRAFT, draft_location, draft_of, fill_in
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect, own_path
-from pikachu.web.ui.session_ends import DRAFT_KEPT, DRAFT_RESTORED, FORM_EXPIRED, end_text
+from pikachu.web.ui.session_ends import DRAFT_KEPT, DRAFT_RESTORED, FORM_EXPIRED, end_text, restriction_page
 
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
@@ -170,6 +181,10 @@ class UIResource(Resource):
         visit, new_cookies = await self._visit(request, path, cookies, seen=not page.background)
         try:
             page.admit(visit.principal)
+            if visit.account is not None and not page.admits_restricted:
+                restriction = self._sessions.restriction(visit.account)
+                if restriction is not None:
+                    return await self._reply(visit, restriction_page(restriction), cookies, new_cookies)
             if page.method == "POST":
                 check_origin(request, request.named_host)
                 if not _has_csrf_token(visit):
@@ -195,7 +210,7 @@ class UIResource(Resource):
         query = _query(request.uri)
         draft_id = parse_number(query.pop(DRAFT, ""), MAX_ID)
         form = Form(_form_data(request) if request.method == b"POST" else None)
-        secret = cookies.get(SESSION, "")
+        secret, once = cookies.get(SESSION, ""), cookies.get(SHOWN_ONCE, "")
         active_session = await self._sessions.find(secret, seen=seen) if secret else None
         if active_session is not None:
             session, account = active_session
@@ -214,6 +229,7 @@ class UIResource(Resource):
                     self._sessions.is_confirmed(session),
                     await self._inventory.waiting(principal) if principal.is_admin and seen else 0,
                     draft_id=draft_id,
+                    secret=open_secret(self._sealer, request.path.decode("ascii", "replace"), once) if once else "",
                 ),
                 [],
             )
@@ -235,6 +251,8 @@ class UIResource(Resource):
                 notice = self._notice(visit, cookies)
                 if NOTICE in cookies and is_navigation(visit.request):
                     new_cookies.append(cookie(NOTICE, "", seconds=0))
+                if visit.secret:
+                    new_cookies.append(cookie(SHOWN_ONCE, "", seconds=0))
                 draft = await self._draft(visit)
                 if draft is not None:
                     notice = Notice(f"{notice.text} {DRAFT_RESTORED}".strip(), "warn")
@@ -245,6 +263,9 @@ class UIResource(Resource):
             case Redirect():
                 if reply.notice:
                     new_cookies.append(self._notice_cookie(reply.notice))
+                if reply.secret:
+                    value = seal_secret(self._sealer, reply.location, reply.secret)
+                    new_cookies.append(cookie(SHOWN_ONCE, value, seconds=60))
                 location = own_path(reply.location).encode("ascii")
                 return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new_cookies)
             case Download():

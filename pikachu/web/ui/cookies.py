@@ -13,6 +13,8 @@ from pikachu.core.sealing import Sealer
 #: Cookie that the CSRF token is bound to before there is a session.
 VISITOR: Final = "__Host-pikachu-visitor"
 NOTICE: Final = "__Host-pikachu-notice"
+#: Cookie with a secret for the next page, which shows it once.
+SHOWN_ONCE: Final = "__Host-pikachu-once"
 _MAXIMUM_NOTICE: Final = 400
 
 
@@ -34,6 +36,21 @@ class Notice:
 
 
 NO_NOTICE: Final = Notice()
+
+
+def seal_secret(sealer: Sealer, location: str, secret: str) -> str:
+    """Seal a text that only the page at *location* may show, once."""
+    return base64.urlsafe_b64encode(sealer.seal("shown once", f"{location}\n{secret}".encode())).decode()
+
+
+def open_secret(sealer: Sealer, location: str, value: str) -> str:
+    """Return the secret in a cookie; empty when its seal is invalid or it is for another page."""
+    try:
+        text = sealer.open("shown once", base64.urlsafe_b64decode(value.encode("ascii", "replace"))).decode()
+    except (SecretKeyChanged, ValueError, binascii.Error):
+        return ""
+    page, _, secret = text.partition("\n")
+    return secret if page == location else ""
 
 
 def seal_notice(sealer: Sealer, notice: Notice) -> str:

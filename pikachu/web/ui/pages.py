@@ -36,6 +36,7 @@ class PageRequest:
     :param confirmed: whether the password was confirmed within the last five minutes.
     :param waiting: number of pending approvals, shown to administrators on every page.
     :param cookies: Set-Cookie values for the response.
+    :param secret: a text that the redirect to this page brought, which is shown once; empty without one.
     :param ended: how the session of the browser's cookie has ended; ``None``: it has not, or that is not known.
     :param draft_id: the draft to fill into a form of the page, or ``None``.
     """
@@ -51,6 +52,7 @@ class PageRequest:
     confirmed: bool = False
     waiting: int = 0
     cookies: list[bytes] = field(default_factory=list, repr=False)
+    secret: str = field(default="", repr=False)
     ended: EndedSession | None = None
     draft_id: int | None = None
 
@@ -147,6 +149,12 @@ class Page:
     serve: Serve
     background: bool = False
     keeps_draft: bool = True
+    restricted: bool = False
+
+    @property
+    def admits_restricted(self) -> bool:
+        """Whether an account may open the page before it has done what is demanded of it at sign-in."""
+        return self.restricted or self.background or self.audience is Audience.ANYONE
 
     def admit(self, principal: Principal) -> None:
         """Check that the principal may see the page at all.
@@ -158,17 +166,24 @@ class Page:
 
 
 def page(
-    method: str, path: str, *, audience: Audience, background: bool = False, keeps_draft: bool = True
+    method: str,
+    path: str,
+    *,
+    audience: Audience,
+    background: bool = False,
+    keeps_draft: bool = True,
+    restricted: bool = False,
 ) -> Callable[[Serve], Page]:
     """Return a decorator that turns a coroutine method ``(self, visit) -> PageReply`` into a page.
 
     :param background: a script requests it, so it does not count as activity (USR-3, automatic sign-out).
+    :param restricted: an account may open it before it has done what is demanded of it at sign-in.
     :param keeps_draft: whether the form's entries are kept when the session has ended; not if they may be secret.
     """
 
     def declare(serve: Serve) -> Page:
         name = serve.__qualname__.replace("Pages.", ".")
-        return Page(method, path, audience, name, serve, background, keeps_draft)
+        return Page(method, path, audience, name, serve, background, keeps_draft, restricted)
 
     return declare
 

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from pikachu import __version__
 from pikachu.core.model.times import rfc3339
+from pikachu.web.ui.browser_names import browser_name
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.tables import Heading
 
@@ -34,7 +35,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(moment=moment, day=day, duration=duration, cells=cells)
+        self._environment.filters.update(moment=moment, day=day, duration=duration, cells=cells, browser=browser_name)
         self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
 
     def render(self, template: str, context: Mapping[str, object]) -> bytes:

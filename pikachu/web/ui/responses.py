@@ -45,10 +45,12 @@ class Redirect:
     """A redirect (303) to a local path.
 
     :param notice: shown there, once.
+    :param secret: for the page there, once, as :attr:`pikachu.web.ui.pages.PageRequest.secret`.
     """
 
     location: str
     notice: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Texts about the end of a session, and about drafts of forms (ROL-2)."""
+"""Texts about the end of a session, and about what is demanded at sign-in (ROL-2)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from pikachu.core.model.sign_in import SessionEnd
+from pikachu.core.model.sign_in import Restriction, SessionEnd
+from pikachu.web.ui.responses import Redirect
 
 _REASONS: Final = MappingProxyType(
     {
@@ -23,6 +24,11 @@ DRAFT_KEPT: Final = "Sign in to continue with your entries."
 #: Shown above a form that was filled in again.
 DRAFT_RESTORED: Final = "Your entries were restored but not saved yet. Check them and submit the form again."
 FORM_EXPIRED: Final = "This form has expired, and nothing was saved."
+
+
+def restriction_page(restriction: Restriction) -> Redirect:
+    """Return the redirect to the page where the account does what is demanded of it."""
+    return Redirect("/account/password", notice="Choose a password of your own first.")
 
 
 def end_text(reason: SessionEnd, maximum_idle: timedelta) -> str:

@@ -10,7 +10,9 @@ from typing import Final
 from pikachu.accounts.account_certificates import BATCH
 from pikachu.accounts.account_fields import version_of
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.password_resets import VALIDITIES, PasswordResets
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import EditConflict, MalformedRequest, NotFound, PikachuError
@@ -166,10 +168,19 @@ class UsersPages(Pages):
     """``/users``."""
 
     def __init__(
-        self, *, accounts: Accounts, sessions: Sessions, config: Configuration, account_pages: AccountPages
+        self,
+        *,
+        accounts: Accounts,
+        sessions: Sessions,
+        password_resets: PasswordResets,
+        sign_in_locks: SignInLocks,
+        config: Configuration,
+        account_pages: AccountPages,
     ) -> None:
         self._accounts = accounts
         self._sessions = sessions
+        self._resets = password_resets
+        self._locks = sign_in_locks
         self._account_pages = account_pages
         self._minimum = config.default.password_min_length
 
@@ -208,6 +219,7 @@ class UsersPages(Pages):
                 _role(visit),
                 AccountState.PENDING,
                 password,
+                must_change_password=visit.form.flag("must_change_password"),
             )
         except PikachuError as error:
             return self._form(visit, error)
@@ -222,6 +234,7 @@ class UsersPages(Pages):
             "role": values.get("role", "user"),
             "roles": ROLES,
             "minimum": self._minimum,
+            "must_change_password": error is None or visit.form.flag("must_change_password"),
         }
         return HtmlPage.form("users/new.html", context, error)
 
@@ -240,16 +253,18 @@ class UsersPages(Pages):
         account = await self._accounts.account(visit.principal, visit.id)
         idle = await self._sessions.idle(visit.principal, [account.id])
         own = account.id == visit.signed_in().id
+        deleted = account.state is AccountState.DELETED
         context = {
             "account": account,
             "row": Row(account, idle.get(account.id)),
             "own": own,
-            "deleted": account.state is AccountState.DELETED,
+            "deleted": deleted,
             "local": account.source is AccountSource.LOCAL,
             "actions": [
                 (name, one) for name, one in ACTIONS.items() if account.state in one.states and (one.oneself or not own)
             ],
             "maximum_idle": self._sessions.maximum_idle,
+            "lock": None if deleted else await self._locks.lock(visit.principal, account.id),
             **await self._account_pages.account_objects(visit, account.id),
         }
         return HtmlPage("users/view.html", context)
@@ -310,26 +325,47 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>/password", audience=Audience.ADMIN)
     async def password_form(self, visit: PageRequest) -> PageReply:
-        """Show the form for a new password."""
-        return self._password(await self._account(visit))
+        """Show the form for a one-time code."""
+        return self._password(visit, await self._account(visit))
 
     @page("POST", "/users/<id>/password", audience=Audience.ADMIN)
     async def reset_password(self, visit: PageRequest) -> PageReply:
-        """Set the password and end all sessions of the account."""
+        """Create a one-time code with which the user sets a new password, and show it once."""
         account = await self._account(visit)
         try:
-            await self._accounts.reset_password(visit.principal, account.id, self._repeated_password(visit))
+            hours, block = visit.form.number("hours"), visit.form.flag("block")
+            code, _ = await self._resets.create(visit.principal, account.id, hours, block=block)
         except PikachuError as error:
-            return self._password(account, error)
-        return Redirect(f"/users/{account.id}", notice=f"The password of {account.username} is reset.")
+            return self._password(visit, account, error)
+        return Redirect(f"/users/{account.id}/password-code", secret=code)
 
-    def _password(self, account: Account, error: PikachuError | None = None) -> PageReply:
+    @page("GET", "/users/<id>/password-code", audience=Audience.ADMIN)
+    async def password_code(self, visit: PageRequest) -> PageReply:
+        """Show a new one-time code, once."""
+        context = {
+            "account": await self._account(visit),
+            "code": visit.secret,
+            "address": f"https://{visit.host or 'localhost'}/reset",
+        }
+        return HtmlPage("users/password_code.html", context)
+
+    @staticmethod
+    def _password(visit: PageRequest, account: Account, error: PikachuError | None = None) -> PageReply:
         context = {
             "account": account,
             "local": account.source is AccountSource.LOCAL,
-            "minimum": self._minimum,
+            "hours": [(hours, duration(timedelta(hours=hours))) for hours in VALIDITIES],
+            "chosen": visit.form.text("hours") or str(VALIDITIES[1]),
+            "block": visit.form.flag("block"),
         }
         return HtmlPage.form("users/password.html", context, error)
+
+    @page("POST", "/users/<id>/unlock", audience=Audience.ADMIN)
+    async def unlock(self, visit: PageRequest) -> PageReply:
+        """End the locks after wrong passwords."""
+        account = await self._account(visit)
+        await self._locks.unlock(visit.principal, account.id)
+        return Redirect(f"/users/{account.id}", notice=f"{account.username} can try to sign in again.")
 
     @page("GET", "/users/<id>/delete", audience=Audience.ADMIN)
     async def delete_form(self, visit: PageRequest) -> PageReply:

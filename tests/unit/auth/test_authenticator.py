@@ -89,7 +89,10 @@ def test_only_active_accounts_get_in(world: World, state: AccountState) -> None:
     alice = world.add("alice", state=AccountState.PENDING)
     if state is AccountState.SUSPENDED:
         result_of(world.accounts.suspend(SYSTEM, alice.id))
-    assert refused(world, "alice", PASSWORD).public == refused(world, "nobody").public
+    # Only the right password is answered with the state (ROL-2).
+    expected = {AccountState.PENDING: "Your account is waiting", AccountState.SUSPENDED: "Your account is suspended"}
+    assert refused(world, "alice", PASSWORD).public.startswith(expected[state])
+    assert refused(world, "alice", "guess").public == refused(world, "nobody").public
 
 
 def test_suspension_works_at_once_though_the_password_is_remembered(world: World) -> None:
