@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 _BATCH: Final = 64
 # A batch of fewer waits for all callbacks of the one before.
-_FEW: Final = 8
+_FEW: Final = 16
+
+
+def _now(call: Callable[[], object]) -> None:
+    call()
 
 
 class Batches:
@@ -34,6 +38,8 @@ class Batches:
     :param announce: called with the result of each batch before the Deferreds of its functions fire.
     :param queue: maximum number of waiting functions; further ones fail with Overloaded.
     :param at_once: number of batches that run at the same time.
+    :param later: calls in the next turn of the reactor, so that a batch has all that was added in one turn; ``None``
+        runs each function immediately.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Batches:
         queue: int,
         announce: Callable[[Batch], None] | None = None,
         at_once: int = 1,
+        later: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self._kind = kind
         self._pool = pool
@@ -52,6 +59,7 @@ class Batches:
         self._announce = announce
         self._limit = queue
         self._at_once = at_once
+        self._later = later or _now
         self._waiting: deque[tuple[Work, Deferred[Any]]] = deque()
         self._running = 0
         self._idle: list[Deferred[None]] = []
@@ -65,7 +73,8 @@ class Batches:
             return result
         self._waiting.append((work, result))
         if self._running < self._at_once:
-            self._next()
+            self._running += 1
+            self._later(self._next)
         return result
 
     def idle(self) -> Deferred[None]:
@@ -78,8 +87,11 @@ class Batches:
         return result
 
     def _next(self) -> None:
+        """Run a batch, which is counted already."""
         batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-        self._running += 1
+        if not batch:
+            self._go_on()
+            return
         done = self._pool.run(self._run, [work for work, _ in batch])
         done.addCallbacks(partial(self._finished, batch), partial(self._lost, batch))
 
@@ -97,7 +109,7 @@ class Batches:
                 result.errback(value)
             if not is_over and len(self._waiting) >= enough:
                 is_over = True
-                self._go_on()
+                self._next()
         if not is_over:
             self._go_on()
 
@@ -108,10 +120,11 @@ class Batches:
             result.errback(failure)
 
     def _go_on(self) -> None:
-        self._running -= 1
         if self._waiting:
-            self._next()
-        elif not self._running:
+            self._later(self._next)
+            return
+        self._running -= 1
+        if not self._running:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)

@@ -134,8 +134,13 @@ class Store(
         self._reader = reader
         # On SQLite, one thread reads rows as fast as several; a server on the network answers several at a time.
         at_once = READERS if self.has_nodes else 1
-        self._points = Batches("reads", reader, self.database.read_batch, queue=_WAITING_READS, at_once=at_once)
-        self._writer = Batches("writes", writer, self.database.write_batch, queue=queue, announce=self._announce)
+        later = None if thread_caller is None else thread_caller.callFromThread
+        self._points = Batches(
+            "reads", reader, self.database.read_batch, queue=_WAITING_READS, at_once=at_once, later=later
+        )
+        self._writer = Batches(
+            "writes", writer, self.database.write_batch, queue=queue, announce=self._announce, later=later
+        )
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._watchers: list[Callable[[int], None]] = []
         self._closed: StoreUnavailable | None = None
