@@ -86,12 +86,22 @@ class PasswordHasher:
         if data is None:
             return fail(AuthenticationFailed("wrong username or password", reason="password too long"))
         stored = self._dummy_hash if password_hash is None else password_hash
-        entry = hashlib.blake2b(stored.encode() + b"\0" + data, key=self._key, digest_size=32).digest()
-        now = self._clock.seconds()
-        until = self._verified.get(entry)
-        if until is not None and 0 < until - now <= REMEMBERED_SECONDS:
+        entry = self._entry(stored, data)
+        if self._is_verified(entry):
             return succeed(None)
         return self._pool.run(self._verify, stored, data).addCallback(self._cache, entry)
+
+    def was_verified(self, password_hash: str, password: str) -> bool:
+        """Return whether *password* was verified against its hash a moment ago."""
+        data = encode_password(password)
+        return data is not None and self._is_verified(self._entry(password_hash, data))
+
+    def _entry(self, password_hash: str, password: bytes) -> bytes:
+        return hashlib.blake2b(password_hash.encode() + b"\0" + password, key=self._key, digest_size=32).digest()
+
+    def _is_verified(self, entry: bytes) -> bool:
+        until = self._verified.get(entry)
+        return until is not None and 0 < until - self._clock.seconds() <= REMEMBERED_SECONDS
 
     def _verify(self, stored: str, password: bytes) -> None:
         try:

@@ -125,6 +125,10 @@ class Conflict(RequestError):
     """The state of the object does not permit the operation, or its name is taken."""
 
 
+class AccountChanged(Conflict):
+    """The account has changed since the requester was authenticated by what was cached of it."""
+
+
 class EditConflict(Conflict):
     """Another user changed the object after the caller loaded it."""
 

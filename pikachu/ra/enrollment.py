@@ -18,7 +18,14 @@ from twisted.logger import Logger
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
 from pikachu.ca.issuers import IssuingCA
 from pikachu.core.concurrency import SingleFlight, start
-from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, PolicyViolation, RequestError
+from pikachu.core.errors import (
+    AccountChanged,
+    AuthenticationFailed,
+    Conflict,
+    NotAuthorized,
+    PolicyViolation,
+    RequestError,
+)
 from pikachu.core.interfaces import Begun, IIssuanceStore, Repeated
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
 from pikachu.core.model.people import Principal, PrincipalKind
@@ -295,6 +302,8 @@ class EnrollmentService:
             return await self._wait_for_approval(new)
         try:
             record = await self._authority.issue(new, issuance, _audit_details(request))
+        except AccountChanged:
+            raise
         except Conflict as error:
             if request.principal.challenge_id is None:
                 raise
@@ -334,6 +343,7 @@ class EnrollmentService:
             actor_ids=frozenset(actor for actor in actors if actor is not None),
             added_names=principal.added_names,
             device=issuance.device,
+            cached_account=principal.cached_account,
         )
 
     async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:

@@ -17,6 +17,7 @@ from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.concurrency import start
 from pikachu.core.errors import (
+    AccountChanged,
     AuthenticationFailed,
     NotAuthorized,
     PolicyViolation,
@@ -147,10 +148,18 @@ class ESTRegistration:
 
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
-        request = await self._authenticate(enrollment)
+        principal = self._authenticator.cached(enrollment.credentials)
+        if principal is not None:
+            with suppress(AccountChanged):
+                request = self._with_csr(enrollment, principal)
+                if not request.has_challenge:
+                    return await self._enroll(request)
+        return await self._enroll(await self._authenticate(enrollment))
+
+    def _enroll(self, request: _AuthenticatedRequest) -> Deferred[Issued | Pending]:
         digest = request.digest
         # Only a copy with a challenge password needs the lookup: the first one consumed it.
-        return await self._service.enroll_once(
+        return self._service.enroll_once(
             digest, lambda: self._authorize(request, digest), look_up=request.has_challenge
         )
 
@@ -182,7 +191,9 @@ class ESTRegistration:
     # --- authenticating -----------------------------------------------------------------
 
     async def _authenticate(self, enrollment: ESTEnrollment) -> _AuthenticatedRequest:
-        principal = await self._credentials(enrollment)
+        return self._with_csr(enrollment, await self._credentials(enrollment))
+
+    def _with_csr(self, enrollment: ESTEnrollment, principal: Principal) -> _AuthenticatedRequest:
         csr = self._parse_csr(principal, enrollment.body)
         received = ReceivedRequest(Method.EST, csr, enrollment.label)
         return _AuthenticatedRequest(enrollment, received, principal, _is_bound(csr, enrollment.credentials))

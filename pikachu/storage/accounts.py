@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, null, select, update
 
-from pikachu.core.errors import Conflict, MalformedRequest, NotFound
+from pikachu.core.errors import AccountChanged, Conflict, MalformedRequest, NotFound
 from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
@@ -165,6 +165,16 @@ def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
     if owner_id is not None:
         row = tx.row(_by_id, {"b_id": row_id(owner_id)})
         require_active(None if row is None else _record(row))
+
+
+def require_unchanged(tx: Transaction, account: Account) -> None:
+    """Require that an account is what was read of it.
+
+    :raises AccountChanged: when it is not.
+    """
+    row = tx.row(_by_id, {"b_id": account.id})
+    if row is None or _record(row) != account:
+        raise AccountChanged("Your account was changed meanwhile. Send the request again.")
 
 
 def _named(tx: Transaction, username: str) -> Account | None:

@@ -26,7 +26,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
-from pikachu.storage.accounts import require_active_owner
+from pikachu.storage.accounts import require_active_owner, require_unchanged
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenge_passwords import (
@@ -274,6 +274,11 @@ class IssuanceStore(StoreSection):
         IssuanceFailed (the serial number was used before).
         """
         at = int(now.timestamp())
+        accounts = {request.owner_id, *request.actor_ids}
+        if request.cached_account is not None:
+            # It was active then.
+            require_unchanged(tx, request.cached_account)
+            accounts.discard(request.cached_account.id)
         outdated = None
         if request.dedupe is not None:
             row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
@@ -281,7 +286,7 @@ class IssuanceStore(StoreSection):
                 if _is_in_window(row, at):
                     return _repeated(tx, request_record(row))
                 outdated = row[0]
-        for account_id in {request.owner_id, *request.actor_ids}:
+        for account_id in accounts:
             require_active_owner(tx, account_id)
         subject = request.subject if intent is None else intent.subject
         key_id = request.key_id if intent is None else intent.key_id

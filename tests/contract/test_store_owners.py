@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 import pytest
 
-from pikachu.core.errors import Conflict, InactiveOwner
-from pikachu.core.interfaces import Begun
+from pikachu.core.errors import AccountChanged, Conflict, InactiveOwner
+from pikachu.core.interfaces import Begun, Repeated
 from pikachu.core.model.account_objects import NewAccountCertificate, NewKey, NewSession
 from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event
@@ -61,6 +61,23 @@ def test_no_intent_for_an_inactive_account(db: Opened, state: AccountState, role
     with pytest.raises(InactiveOwner):
         db.get(db.store.begin(request, None if waits else db.intent(request), NOW))
     assert db.get(db.store.requests(ListQuery())).items == ()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_no_intent_by_a_changed_account(db: Opened, waits: bool) -> None:
+    """What was cached of an account records nothing, nor returns an earlier result, when it was changed since."""
+    alice = add(db)
+    request = db.request(owner_id=alice.id, cached_account=alice, dedupe=b"one")
+    intent = None if waits else db.intent(request)
+    assert isinstance(db.get(db.store.begin(request, intent, NOW)), Begun)
+    again = replace(request, cached_account=db.get(db.store.account(alice.id)))
+    assert isinstance(db.get(db.store.begin(again, intent, NOW)), Repeated)
+    db.get(db.store.change_account(alice.id, lambda one: (replace(one, password_hash="new"), about("x", one)), NOW))
+    with pytest.raises(AccountChanged):
+        db.get(db.store.begin(again, intent, NOW))
+    with pytest.raises(AccountChanged):
+        db.get(db.store.begin(replace(db.request(owner_id=alice.id), cached_account=alice), None, NOW))
+    assert len(db.get(db.store.requests(ListQuery())).items) == 1
 
 
 @pytest.mark.parametrize("state", INACTIVE)

@@ -96,6 +96,8 @@ class Principal:
     :param added_names: the subject alternative names that the challenge password adds to those of the CSR, as DER
         GeneralNames; empty without any.
     :param challenge_policy: the name of the only policy that the challenge password enrolls under; ``None``: any.
+    :param cached_account: the account as it was cached, when that has authenticated the requester: the transaction
+        that records the request requires that it is unchanged.
     """
 
     kind: PrincipalKind
@@ -111,6 +113,7 @@ class Principal:
     challenge_label: str = ""
     added_names: bytes = b""
     challenge_policy: str | None = None
+    cached_account: Account | None = None
 
     @property
     def is_admin(self) -> bool:

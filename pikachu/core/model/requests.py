@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import Account
 
 #: The states of a stored CSR.
 CSR_STATES: Final = ("pending", "signed", "rejected")
@@ -61,6 +62,7 @@ class NewRequest:
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
     :param device: the name of the device that the certificate would be for, or empty.
+    :param cached_account: the account that has authenticated it, as it was cached; it must be unchanged.
     """
 
     method: Method
@@ -87,6 +89,7 @@ class NewRequest:
     actor_ids: frozenset[int] = frozenset()
     added_names: bytes = b""
     device: str = ""
+    cached_account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True)

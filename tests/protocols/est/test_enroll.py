@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pikachu.core.model.certificates import CertificateStatus
-from pikachu.core.model.people import AccountState
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import AccountState, Credentials
+from pikachu.core.model.policies import Approval
 from pikachu.server.listeners import ClientCertificates
 from tests.protocols.est.refusals import refused
+from tests.support.databases import NOW
 from tests.support.deferreds import result_of
-from tests.support.est import EST, basic, certificates_in, est_server, path
+from tests.support.est import EST, PASSWORD, basic, certificates_in, est_server, path
 from tests.support.pki import KEY_TYPES, make_csr, spki
 from tests.support.text_forms import TEXT_FORMS
 
@@ -165,6 +170,42 @@ def test_inactive_accounts(est: EST) -> None:
     _, csr = make_csr()
     est.account("waiting", state=AccountState.PENDING)
     refused(est.enroll(csr, user="waiting"), 401)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"password_hash": None}, {"state": AccountState.SUSPENDED}, {"state": AccountState.PENDING}],
+    ids=["password", "suspended", "pending"],
+)
+@pytest.mark.parametrize("approval", list(Approval))
+def test_changed_accounts(est: EST, change: dict[str, Any], approval: Approval) -> None:
+    """What is cached of an account enrolls nothing when the account was changed since, on any node."""
+    alice = est.account("bob").owner_id
+    assert alice is not None
+    est.policy("policy", approval=approval)
+    status = 202 if approval is Approval.MANUAL else 200
+    assert est.enroll(make_csr(subject="one.example.com")[1], label="policy", user="bob").status == status
+    assert est.enroll(make_csr(subject="two.example.com")[1], label="policy", user="bob").status == status
+    changed = Event("edit", "user", "bob", "admin", about_account=True)
+    result_of(est.stack.app.store.change_account(alice, lambda one: (replace(one, **change), changed), NOW))
+    refused(est.enroll(make_csr(subject="three.example.com")[1], label="policy", user="bob"), 401)
+    assert len(est.approvals()) + est.issued() == 2
+
+
+def test_cached_accounts(est: EST) -> None:
+    """An account is cached for a second, and authenticates only with the password that was verified."""
+    cached = est.stack.app.authenticator.cached
+    right = Credentials(address="192.0.2.1", username="alice", password=PASSWORD)
+    assert cached(right) is None
+    assert est.enroll(make_csr()[1], user="alice").status == 200
+    principal = cached(right)
+    assert principal is not None
+    assert principal.cached_account is not None
+    assert (principal.name, principal.owner_id) == ("alice", principal.cached_account.id)
+    assert cached(replace(right, password="wrong")) is None
+    assert cached(replace(right, peer_certificate=b"another way")) is None
+    est.stack.clock.advance(1)
+    assert cached(right) is None
 
 
 @pytest.mark.parametrize(
