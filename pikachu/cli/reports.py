@@ -57,8 +57,8 @@ def _write(reports: Reports, order: ReportOrder, stream: BinaryIO) -> None:
     from twisted.internet.defer import Deferred
 
     from pikachu.cli.session import done, operator
+    from pikachu.documents.csv_lines import csv_lines
     from pikachu.operations.reports import ReportFormat
-    from pikachu.web.csv_stream import csv_lines
 
     report = done(reports.begin(operator(), order))
     if order.format is ReportFormat.PDF:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from pikachu.core.model.jobs import Job, JobEvent, JobRow, JobState, NewJob, RowOutcome
+from pikachu.core.model.jobs import FilePart, Job, JobEvent, JobRow, JobState, NewJob, RowOutcome
 from pikachu.core.model.list_queries import ListQuery, Page
 
 
@@ -36,11 +36,20 @@ class IJobStore(Protocol):
         Rows that were begun earlier and have no outcome come first.
         """
 
+    def job_file(self, job_id: int, after: int, limit: int) -> Deferred[list[FilePart]]:
+        """Return the next parts of a job's file, after the row with the id *after*."""
+
     def record_rows(self, job_id: int, outcomes: Sequence[RowOutcome], now: datetime) -> Deferred[None]:
         """Record outcomes; those of rows that have one already change nothing."""
 
     def end_job(self, job_id: int, state: JobState, message: str, event: JobEvent, now: datetime) -> Deferred[Job]:
         """End a running job.  Fails with NotFound, and with Conflict when it has ended."""
 
-    def forget_jobs(self, ended_before: datetime, limit: int) -> Deferred[int]:
-        """Delete up to *limit* jobs that ended before that time, with their rows; return their number."""
+    def forget_jobs(self, ended_before: datetime, limit: int) -> Deferred[bool]:
+        """Delete up to *limit* rows of a job that ended before that time, and the job with its last row.
+
+        Returns whether it deleted anything, so that there may be more.
+        """
+
+    def forget_files(self, ended_before: datetime, limit: int) -> Deferred[bool]:
+        """Delete up to *limit* parts of the file of a job that ended before that time; returns whether it did."""

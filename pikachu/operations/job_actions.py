@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.accounts.tokens import Tokens
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import Method, RevocationReason
-from pikachu.core.model.jobs import JobAction, JobArguments, JobResource
+from pikachu.core.model.jobs import Job, JobAction, JobArguments, JobResource
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.requests import RequestState
@@ -19,11 +20,13 @@ from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.renewals import Renewal, Renewals
 from pikachu.inventory.templates import CertificateTemplates
+from pikachu.operations.job_exports import JobExports, JobFile
 from pikachu.ra.enrollment import Pending
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority, checked_reason
 
-#: Returns a message for the results, or an empty string.
-Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[str]]
+#: Returns a message for the results, or the object's part of the job's file.
+Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[str | bytes]]
 #: Returns a page of the list, with the objects that the actor may see.
 List: TypeAlias = Callable[[Principal, ListQuery], Awaitable[Page[Any]]]
 #: Returns the name of an object that the actor may see.
@@ -53,7 +56,7 @@ class RowAction:
 class _Kind:
     list: List
     name: Name
-    actions: Mapping[JobAction, RowAction]
+    actions: dict[JobAction, RowAction]
 
 
 class JobActions:
@@ -70,8 +73,12 @@ class JobActions:
         templates: CertificateTemplates,
         challenge_passwords: ChallengePasswords,
         accounts: Accounts,
+        policies: PolicyAdministration,
+        tokens: Tokens,
+        exports: JobExports,
     ) -> None:
         self._inventory = inventory
+        self._exports = exports
         self._renewals = renewals
         self._registration = registration
         self._accounts = accounts
@@ -96,6 +103,19 @@ class JobActions:
 
         async def username(actor: Principal, identity: int) -> str:
             return (await accounts.account(actor, identity)).username
+
+        async def policy_name(actor: Principal, identity: int) -> str:
+            return (await policies.get(actor, identity)).name
+
+        async def policy_list(actor: Principal, query: ListQuery) -> Page[Any]:
+            """List policies as the page does: the default policy is the first of all."""
+            page = await policies.list(actor, query)
+            if query.q or query.filters or query.cursor is not None:
+                return page
+            return replace(page, items=(policies.default(actor), *page.items))
+
+        async def token_name(actor: Principal, identity: int) -> str:
+            return (await tokens.get(actor, identity)).name
 
         async def is_revoked(actor: Principal, identity: int) -> bool:
             return (await inventory.certificate(actor, identity)).revoked_at is not None
@@ -154,7 +174,12 @@ class JobActions:
                     ),
                 },
             ),
+            JobResource.POLICIES: _Kind(policy_list, policy_name, {delete: _deletion(policies.delete, policy_name)}),
+            JobResource.TOKENS: _Kind(tokens.list, token_name, {delete: _deletion(tokens.revoke, token_name)}),
         }
+        for resource, kind in self._kinds.items():
+            if exports.supports(resource):
+                kind.actions[JobAction.EXPORT] = self._export(resource)
 
     def of(self, resource: JobResource, action: JobAction) -> RowAction:
         """Return the action on one object.
@@ -172,9 +197,11 @@ class JobActions:
         :raises MalformedRequest: for one that the action does not take, or with a wrong value.
         """
         takes = self.of(resource, action).takes
-        for name in ("reason", "revoke"):
+        for name in ("reason", "revoke", "format"):
             if getattr(arguments, name) is not None and name not in takes:
                 raise MalformedRequest(f"The action {action} on {resource} takes no argument {name!r}. Leave it out.")
+        if action is JobAction.EXPORT:
+            self._exports.check(resource, arguments.format)
         if action is JobAction.REVOKE:
             _reason(arguments.reason or "")
         elif arguments.reason is not None:
@@ -188,6 +215,17 @@ class JobActions:
     def name(self, actor: Principal, resource: JobResource, identity: int) -> Awaitable[str]:
         """Return the name of an object.  Fails with NotFound, and with NotAuthorized without the scope to read it."""
         return self._kinds[resource].name(actor, identity)
+
+    def file(self, job: Job) -> JobFile:
+        """Return the file of an export."""
+        return self._exports.file(job)
+
+    def _export(self, resource: JobResource) -> RowAction:
+        async def perform(actor: Principal, identity: int, arguments: JobArguments) -> bytes:
+            format_ = self._exports.check(resource, arguments.format)
+            return await self._exports.part(resource, format_, actor, identity)
+
+        return RowAction(Scope.READ, perform, None, frozenset({"format"}))
 
     async def _revoke(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._inventory.revoke(actor, identity, _reason(arguments.reason or ""))

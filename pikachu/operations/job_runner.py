@@ -6,7 +6,7 @@ once: when that is refused and its object is as the act leaves it, it counts as 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -26,7 +26,7 @@ from pikachu.core.errors import (
     StoreUnavailable,
 )
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
-from pikachu.core.model.jobs import Job, JobRow, JobState, RowOutcome, RowState
+from pikachu.core.model.jobs import FILE_LIFETIME, MAX_FILE, Job, JobRow, JobState, RowOutcome, RowState
 from pikachu.core.model.people import Principal
 from pikachu.core.model.times import utc
 from pikachu.core.owners import require_active
@@ -43,7 +43,9 @@ MIN_REST: Final = 0.005
 MAX_REST: Final = 1.0
 #: How long jobs and their outcomes are kept after their end.
 KEPT: Final = timedelta(days=90)
-_FORGOTTEN: Final = 5
+#: Rows that are deleted in one transaction, and transactions after each job: more rows than a job has.
+_FORGOTTEN_ROWS: Final = 500
+_FORGOTTEN_PARTS: Final = 40
 
 _DONE_BEFORE: Final = "Done before the server stopped."
 _INTERNAL: Final = "Internal error. The log has its cause."
@@ -100,6 +102,7 @@ class JobRunner:
             if job is None:
                 if self._is_wanted:
                     continue
+                await self._forget(utc(self._clock.seconds()))
                 break
             self._last = job.id
             began = self._clock.seconds()
@@ -142,7 +145,16 @@ class JobRunner:
             done=ended.done,
             failed=ended.failed,
         )
-        await self._store.forget_jobs(now - KEPT, _FORGOTTEN)
+        await self._forget(now)
+
+    async def _forget(self, now: datetime) -> None:
+        """Delete old jobs and files in short transactions, so that issuance waits for none of them."""
+        for _ in range(_FORGOTTEN_PARTS):
+            if self._stopping or not await self._store.forget_jobs(now - KEPT, _FORGOTTEN_ROWS):
+                break
+        for _ in range(_FORGOTTEN_PARTS):
+            if self._stopping or not await self._store.forget_files(now - FILE_LIFETIME, _FORGOTTEN_ROWS):
+                break
 
     async def _row(self, job: Job, act: RowAction, row: JobRow) -> RowOutcome:
         """Carry out one row.
@@ -154,7 +166,9 @@ class JobRunner:
         name = ""
         try:
             name = await self._name(actor, job, row)
-            message = await act.perform(actor, row.object_id, job.arguments)
+            if job.size >= MAX_FILE:
+                raise Conflict(f"The file has {MAX_FILE // 2**20} MiB already. Export this one in another job.")
+            result = await act.perform(actor, row.object_id, job.arguments)
         except (StoreUnavailable, Overloaded):
             raise
         except (NotFound, Conflict) as error:
@@ -166,7 +180,9 @@ class JobRunner:
         except Exception:  # noqa: BLE001 - a defect in one row is not the others'
             log.failure("Row {object} of job {job} failed", object=row.object_id, job=job.id)
             return RowOutcome(row.id, name, RowState.FAILED, _INTERNAL)
-        return RowOutcome(row.id, name, RowState.DONE, message)
+        if isinstance(result, bytes):
+            return RowOutcome(row.id, name, RowState.DONE, content=result)
+        return RowOutcome(row.id, name, RowState.DONE, result)
 
     async def _actor(self, job: Job) -> Principal:
         """Return the account's principal, with the rights that it has now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Final
 
@@ -12,10 +12,11 @@ from twisted.python.failure import Failure
 from pikachu.auth.permissions import get_visible, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import Turns, uncancelled
-from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, PikachuError
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, PikachuError
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
 from pikachu.core.model.jobs import (
+    FILE_LIFETIME,
     MAX_ROWS,
     Job,
     JobAction,
@@ -31,6 +32,7 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Notification, Topic
 from pikachu.operations.job_actions import JobActions
+from pikachu.operations.job_exports import JobFile
 
 _KIND: Final = "job"
 # Objects that are read at a time.
@@ -124,6 +126,24 @@ class Jobs:
         return await self._store.job_rows(job_id, query)
 
     @uncancelled
+    async def file(self, actor: Principal, job_id: int) -> JobFile:
+        """Return the file of one's own export, and record that it was taken.
+
+        Fails with NotFound without a file, or when it was deleted after a week; with NotAuthorized for another's job,
+        and with Conflict while the job runs.
+        """
+        require_scope(actor, Scope.READ)
+        job = await get_visible(actor, self._store.job(job_id), _KIND)
+        if job.owner_id != actor.owner_id:
+            raise NotAuthorized("Only the user who created this job can download its file.")
+        if job.state is JobState.RUNNING:
+            raise Conflict("This job has not ended. Wait until it is complete.")
+        if not job.has_file(self._now()):
+            raise NotFound(f"This job has no file, or it was deleted {FILE_LIFETIME.days} days after the job's end.")
+        await self._store.add_event(_event(actor, "download", job, **_given(job.arguments)), self._now())
+        return self._actions.file(job)
+
+    @uncancelled
     async def cancel(self, actor: Principal, job_id: int) -> Job:
         """Cancel a job: rows in progress are completed, and no further ones begin.
 
@@ -159,7 +179,7 @@ def _with_counts(event: Event, job: Job) -> Event:
 
 
 def _given(arguments: JobArguments) -> dict[str, object]:
-    return {name: text for name in ("reason", "revoke") if (text := getattr(arguments, name)) is not None}
+    return {name: text for name, text in asdict(arguments).items() if text is not None}
 
 
 def _ignored(failure: Failure) -> None:

@@ -5,7 +5,6 @@ A report is read page by page.  As CSV it has any number of rows, as PDF a bound
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
-from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, InfrastructureFilter, format_serial
+from pikachu.core.model.certificates import InfrastructureFilter
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.time_ranges import parse_end, parse_start
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.documents.report import ReportColumn, ReportDocument, report_pdf
-from pikachu.inventory.certificates import CertificateQueries, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.export_fields import CERTIFICATE_HEADINGS, certificate_fields
 
 #: Maximum number of rows of a PDF, which takes seconds to build.
 MAX_PDF_ROWS: Final = 5000
@@ -105,23 +105,9 @@ class Report:
         return [["Report", self.title], *map(list, self.facts), [], [column.heading for column in self.columns]]
 
 
-_CERTIFICATE_COLUMNS: Final = (
-    ReportColumn("Issued (UTC)", 17),
-    ReportColumn("Common name", 40),
-    ReportColumn("Subject"),
-    ReportColumn("SANs", 48),
-    ReportColumn("Serial", 40),
-    ReportColumn("Key", 20),
-    ReportColumn("Policy", 22),
-    ReportColumn("Method", 13),
-    ReportColumn("Issuing CA", 14),
-    ReportColumn("User", 20),
-    ReportColumn("Expires (UTC)", 17),
-    ReportColumn("Status", 26),
-    ReportColumn("Revoked (UTC)"),
-    ReportColumn("Reason"),
-    ReportColumn("SHA-256 fingerprint"),
-)
+#: Widths of the columns of certificates in a PDF.
+_CERTIFICATE_WIDTHS: Final = (0, 17, 40, 0, 48, 40, 20, 22, 13, 14, 20, 17, 26, 0, 0, 0)
+_CERTIFICATE_COLUMNS: Final = tuple(map(ReportColumn, CERTIFICATE_HEADINGS, _CERTIFICATE_WIDTHS))
 _EVENT_COLUMNS: Final = (
     ReportColumn("Event", 14),
     ReportColumn("Time (UTC)", 22),
@@ -231,29 +217,8 @@ class Reports:
         query = ListQuery(limit=_PAGE, cursor=cursor, sort="created_at", filters=filters)
         page = await self._inventory.certificates(actor, query)
         names = await self._inventory.owner_names(actor, [one.owner_id for one in page.items])
-        return [self._certificate(one, names, now) for one in page.items], page.next_cursor
-
-    def _certificate(self, record: CertificateRecord, names: OwnerNames, now: datetime) -> Sequence[str]:
-        issuer = self._issuers.by_id(record.issuer_id)
-        reason = "" if record.reason is None else record.reason.wire_name
-        status = record.status(now)
-        return (
-            rfc3339(record.created_at),
-            record.common_name,
-            record.subject,
-            ", ".join(record.sans),
-            format_serial(record.serial),
-            record.key_type,
-            record.policy,
-            record.method.value,
-            "" if issuer is None else issuer.name,
-            names.get(record.owner_id) or "",
-            rfc3339(record.not_after),
-            f"{status}: {reason}" if status is CertificateStatus.REVOKED and reason else status.value,
-            "" if record.revoked_at is None else rfc3339(record.revoked_at),
-            reason,
-            hashlib.sha256(record.der).hexdigest(),
-        )
+        rows = [certificate_fields(one, self._issuers.by_id(one.issuer_id), names, now) for one in page.items]
+        return rows, page.next_cursor
 
     async def _events(
         self, actor: Principal, order: ReportOrder, cursor: str | None

@@ -54,6 +54,7 @@ from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
+from pikachu.operations.job_exports import JobExports
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
@@ -454,6 +455,10 @@ def _assemble(
     )
     renewals = Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers)
     devices = Devices(store=store, authority=authority, challenge_passwords=challenge_passwords)
+    tokens = Tokens(store=store, clock=clock)
+    policy_administration = PolicyAdministration(
+        store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
+    )
     job_actions = JobActions(
         inventory=inventory,
         renewals=renewals,
@@ -463,6 +468,18 @@ def _assemble(
         templates=templates,
         challenge_passwords=challenge_passwords,
         accounts=accounts,
+        policies=policy_administration,
+        tokens=tokens,
+        exports=JobExports(
+            store=store,
+            inventory=inventory,
+            issuers=issuers,
+            keys=stored_keys,
+            requests=requests,
+            challenge_passwords=challenge_passwords,
+            accounts=accounts,
+            clock=clock,
+        ),
     )
     verification = AuditVerification(store, clock)
     jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
@@ -477,7 +494,7 @@ def _assemble(
         policies=policies,
         authenticator=authenticator,
         accounts=accounts,
-        tokens=Tokens(store=store, clock=clock),
+        tokens=tokens,
         challenge_passwords=challenge_passwords,
         batches=EnrollmentBatches(store=store, sealer=sealer, clock=clock, policies=policies, pool=pools.inspection),
         holdings=holdings,
@@ -503,9 +520,7 @@ def _assemble(
         statuses=CertificateStatusReader(clock, store),
         manufacturers=manufacturers,
         root=root_certificate,
-        policy_administration=PolicyAdministration(
-            store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
-        ),
+        policy_administration=policy_administration,
         generations=generations,
         engine_recovery=EngineRecovery(authority, store),
         vault=watch_vault(keys, store, clock),

@@ -111,7 +111,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             clock=app.clock,
         ),
         ExpiryPages(statistics=app.statistics),
-        JobsPages(jobs=app.jobs),
+        JobsPages(jobs=app.jobs, authority=app.authority),
         EventsPages(inventory=app.inventory, verification=app.verification),
         ReportsPages(reports=app.reports, verification=app.verification, authority=app.authority),
         HelpPages(guide=app.guide),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 
 from pikachu.storage.schema import metadata
 
@@ -29,12 +29,15 @@ jobs: Final = Table(
     Column("done", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
     Column("message", Text, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 _unended: Final = text("ended_at IS NULL")
 Index("jobs_owner", jobs.c.owner_id, jobs.c.id)
 Index("jobs_unended", jobs.c.id, sqlite_where=_unended, postgresql_where=_unended)
 Index("jobs_ended", jobs.c.ended_at)
+_filed: Final = text("size > 0")
+Index("jobs_filed", jobs.c.ended_at, sqlite_where=_filed, postgresql_where=_filed)
 
 # The objects of each job, in the order of their ids, with the outcome.
 job_rows: Final = Table(
@@ -51,3 +54,13 @@ job_rows: Final = Table(
 )
 Index("job_rows_job", job_rows.c.job_id, job_rows.c.id)
 Index("job_rows_unended", job_rows.c.job_id, job_rows.c.id, sqlite_where=_unended, postgresql_where=_unended)
+
+# The parts of the files of jobs, one for each object that was exported.
+job_files: Final = Table(
+    "job_files",
+    metadata,
+    Column("row_id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", _Id, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+Index("job_files_job", job_files.c.job_id, job_files.c.row_id)

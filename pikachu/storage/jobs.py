@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, select, update
 
 from pikachu.core.errors import Conflict, NotFound, QuotaExceeded
 from pikachu.core.model.jobs import (
+    FilePart,
     Job,
     JobAction,
     JobArguments,
@@ -26,7 +28,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Scope
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.job_schema import job_rows, jobs
+from pikachu.storage.job_schema import job_files, job_rows, jobs
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
 from pikachu.storage.transactions import (
     StoreSection,
@@ -46,6 +48,7 @@ MAX_UNFINISHED: Final = 20
 
 _j: Final = jobs.c
 _r: Final = job_rows.c
+_f: Final = job_files.c
 
 _by_id: Final = select(*jobs.columns).where(_j.id == bindparam("b_id"))
 _running: Final = select(*jobs.columns).where(_j.ended_at.is_(None), _j.id > bindparam("b_after"))
@@ -88,16 +91,37 @@ _end_row: Final = (
 _count: Final = (
     update(jobs)
     .where(_j.id == bindparam("b_id"))
-    .values(done=_j.done + bindparam("v_done"), failed=_j.failed + bindparam("v_failed"))
+    .values(
+        done=_j.done + bindparam("v_done"),
+        failed=_j.failed + bindparam("v_failed"),
+        size=_j.size + bindparam("v_size"),
+    )
 )
 _end: Final = (
     update(jobs)
     .where(_j.id == bindparam("b_id"), _j.ended_at.is_(None))
     .values(state=bindparam("v_state"), message=bindparam("v_message"), ended_at=bindparam("v_ended"))
 )
-_old: Final = select(_j.id).where(_j.ended_at < bindparam("b_before")).order_by(_j.id).limit(bindparam("b_limit"))
+_oldest: Final = select(_j.id).where(_j.ended_at < bindparam("b_before")).order_by(_j.ended_at, _j.id).limit(1)
+_oldest_file: Final = _oldest.where(_j.size > literal_column("0"))
 _delete: Final = delete(jobs).where(_j.id == bindparam("b_id"))
-_delete_rows: Final = delete(job_rows).where(_r.job_id == bindparam("b_id"))
+_delete_rows: Final = delete(job_rows).where(
+    _r.id.in_(select(_r.id).where(_r.job_id == bindparam("b_id")).order_by(_r.id).limit(bindparam("b_limit")))
+)
+_delete_parts: Final = delete(job_files).where(
+    _f.row_id.in_(
+        select(_f.row_id).where(_f.job_id == bindparam("b_id")).order_by(_f.row_id).limit(bindparam("b_limit"))
+    )
+)
+_clear_size: Final = update(jobs).where(_j.id == bindparam("b_id")).values(size=0)
+_insert_part: Final = insert_into(job_files, "row_id", "job_id", "content", returning_id=False)
+_parts: Final = (
+    select(_f.row_id, _r.object_id, _r.name, _f.content)
+    .join(job_rows, _r.id == _f.row_id)
+    .where(_f.job_id == bindparam("b_id"), _f.row_id > bindparam("b_after"))
+    .order_by(_f.row_id)
+    .limit(bindparam("b_limit"))
+)
 
 
 def _job(row: Row) -> Job:
@@ -117,6 +141,7 @@ def _job(row: Row) -> Job:
         done,
         failed,
         message,
+        size,
     ) = row
     return Job(
         identity,
@@ -134,6 +159,7 @@ def _job(row: Row) -> Job:
         done,
         failed,
         message,
+        size,
     )
 
 
@@ -161,7 +187,7 @@ class JobStore(StoreSection):
         """Store a job with its rows; QuotaExceeded."""
         if (tx.row(_unfinished, {"b_owner": job.owner_id}) or (0,))[0] >= MAX_UNFINISHED:
             raise QuotaExceeded(f"You have {MAX_UNFINISHED} unfinished jobs. Wait until one has ended, or cancel one.")
-        arguments = {"reason": job.arguments.reason, "revoke": job.arguments.revoke}
+        arguments = asdict(job.arguments)
         values = {
             "action": job.action.value,
             "resource": job.resource.value,
@@ -237,7 +263,7 @@ class JobStore(StoreSection):
     @write_transaction
     def record_rows(self, tx: Transaction, job_id: int, outcomes: Sequence[RowOutcome], now: datetime) -> None:
         """Record outcomes; those of rows that have one already change nothing."""
-        counts = {RowState.DONE: 0, RowState.FAILED: 0}
+        counts, size = {RowState.DONE: 0, RowState.FAILED: 0}, 0
         for one in outcomes:
             values = {
                 "b_id": one.row_id,
@@ -248,8 +274,14 @@ class JobStore(StoreSection):
                 "v_ended": int(now.timestamp()),
             }
             # Another node may have recorded it, if it has taken over meanwhile.
-            counts[one.state] += tx.write(_end_row, values)
-        tx.write(_count, {"b_id": job_id, "v_done": counts[RowState.DONE], "v_failed": counts[RowState.FAILED]})
+            if not tx.write(_end_row, values):
+                continue
+            counts[one.state] += 1
+            if one.content is not None:
+                tx.write(_insert_part, {"row_id": one.row_id, "job_id": job_id, "content": one.content})
+                size += len(one.content)
+        done, failed = counts[RowState.DONE], counts[RowState.FAILED]
+        tx.write(_count, {"b_id": job_id, "v_done": done, "v_failed": failed, "v_size": size})
 
     @write_transaction
     def end_job(
@@ -269,11 +301,29 @@ class JobStore(StoreSection):
         write_event(tx, event(ended), now)
         return ended
 
+    @read_transaction
+    def job_file(self, tx: Transaction, job_id: int, after: int, limit: int) -> list[FilePart]:
+        """Return the next parts of a job's file."""
+        rows = tx.rows(_parts, {"b_id": job_id, "b_after": after, "b_limit": limit})
+        return [FilePart(row_id, object_id, name, bytes(content)) for row_id, object_id, name, content in rows]
+
     @write_transaction
-    def forget_jobs(self, tx: Transaction, ended_before: datetime, limit: int) -> int:
-        """Delete jobs that ended before that time, with their rows; return their number."""
-        old = tx.rows(_old, {"b_before": int(ended_before.timestamp()), "b_limit": limit})
-        for (identity,) in old:
-            tx.write(_delete_rows, {"b_id": identity})
-            tx.write(_delete, {"b_id": identity})
-        return len(old)
+    def forget_jobs(self, tx: Transaction, ended_before: datetime, limit: int) -> bool:
+        """Delete rows of the oldest job that ended before that time, and the job with its last row."""
+        row = tx.row(_oldest, {"b_before": int(ended_before.timestamp())})
+        if row is None:
+            return False
+        some = {"b_id": row[0], "b_limit": limit}
+        if tx.write(_delete_parts, some) < limit and tx.write(_delete_rows, some) < limit:
+            tx.write(_delete, {"b_id": row[0]})
+        return True
+
+    @write_transaction
+    def forget_files(self, tx: Transaction, ended_before: datetime, limit: int) -> bool:
+        """Delete parts of the oldest file of a job that ended before that time."""
+        row = tx.row(_oldest_file, {"b_before": int(ended_before.timestamp())})
+        if row is None:
+            return False
+        if tx.write(_delete_parts, {"b_id": row[0], "b_limit": limit}) < limit:
+            tx.write(_clear_size, {"b_id": row[0]})
+        return True

@@ -9,6 +9,7 @@ import pytest
 from pikachu.core.errors import Conflict, NotFound, QuotaExceeded
 from pikachu.core.model.events import Event
 from pikachu.core.model.jobs import (
+    FILE_LIFETIME,
     Job,
     JobAction,
     JobArguments,
@@ -88,12 +89,56 @@ def test_forgotten(db: Opened) -> None:
     """Old jobs are deleted with their rows, but none that has not ended."""
     old, running = add(db, 1, 2), add(db, 3)
     db.get(db.store.end_job(old.id, JobState.COMPLETED, "", event, NOW))
-    assert db.get(db.store.forget_jobs(NOW, 5)) == 0
-    assert db.get(db.store.forget_jobs(NOW + timedelta(seconds=1), 5)) == 1
+    assert not db.get(db.store.forget_jobs(NOW, 5))
+    assert db.get(db.store.forget_jobs(NOW + timedelta(seconds=1), 5))
+    assert not db.get(db.store.forget_jobs(NOW + timedelta(seconds=1), 5))
     with pytest.raises(NotFound):
         db.get(db.store.job(old.id))
     assert not db.get(db.store.job_rows(old.id, ListQuery())).items
     assert [job.id for job in db.get(db.store.jobs(ListQuery())).items] == [running.id]
+
+
+def test_files(db: Opened) -> None:
+    """The parts of a file are stored once, read in the order of the rows, and deleted apart from the job."""
+    other, job = add(db, 9), add(db, 30, 10, 20)
+    assert not job.has_file(NOW)
+    rows = db.get(db.store.begin_rows(job.id, 3)) or []
+    outcomes = [RowOutcome(row.id, f"n{row.object_id}", RowState.DONE, content=b"x" * row.object_id) for row in rows]
+    outcomes[2] = RowOutcome(rows[2].id, "", RowState.FAILED, "why")
+    for _ in range(2):
+        db.get(db.store.record_rows(job.id, outcomes, NOW))
+    assert db.get(db.store.job(job.id)).size == 40
+    first = db.get(db.store.job_file(job.id, 0, 1))
+    assert [(one.object_id, one.name, len(one.content)) for one in first] == [(30, "n30", 30)]
+    assert [one.object_id for one in db.get(db.store.job_file(job.id, first[0].row_id, 5))] == [10]
+    assert db.get(db.store.job_file(other.id, 0, 5)) == []
+    ended = db.get(db.store.end_job(job.id, JobState.COMPLETED, "", event, NOW))
+    assert ended.has_file(NOW)
+    assert not ended.has_file(NOW + FILE_LIFETIME)
+    later = NOW + timedelta(seconds=1)
+    assert not db.get(db.store.forget_files(NOW, 1))
+    deleted = [db.get(db.store.forget_files(later, 1)) for _ in range(4)]
+    assert deleted == [True, True, True, False]
+    assert db.get(db.store.job(job.id)).size == 0
+    assert db.get(db.store.job_file(job.id, 0, 5)) == []
+    assert len(db.get(db.store.job_rows(job.id, ListQuery())).items) == 3
+
+
+def test_forgotten_in_parts(db: Opened) -> None:
+    """A transaction deletes no more rows than it may; the job goes with its last ones, and so does its file."""
+    job = add(db, *range(1, 8))
+    rows = db.get(db.store.begin_rows(job.id, 7)) or []
+    outcomes = [RowOutcome(row.id, "", RowState.DONE, content=b"x") for row in rows]
+    db.get(db.store.record_rows(job.id, outcomes, NOW))
+    db.get(db.store.end_job(job.id, JobState.COMPLETED, "", event, NOW))
+    later, calls = NOW + timedelta(seconds=1), 0
+    while db.get(db.store.forget_jobs(later, 3)):
+        calls += 1
+        left = len(db.get(db.store.job_file(job.id, 0, 10)))
+        assert left >= 7 - 3 * calls
+    assert calls >= 4
+    with pytest.raises(NotFound):
+        db.get(db.store.job(job.id))
 
 
 def test_unfinished(db: Opened) -> None:

@@ -152,6 +152,8 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/jobs": each(Scope.READ),
     "GET /api/v1/jobs/<id>": own(Scope.READ),
     "GET /api/v1/jobs/<id>/results": own(Scope.READ),
+    # The job has no file; an admin gets none of another's.
+    "GET /api/v1/jobs/<id>/file": (401, 401, 404, 404, 403, 404, 403, 403, 403),
     "DELETE /api/v1/jobs/<id>": OWN_POLICY(200),
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/events/<id>": own(Scope.READ),

@@ -175,6 +175,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /crls/{ca}": constant("ec"),
     "POST /inspect": nothing,
     "POST /jobs": nothing,
+    "POST /audit-verification": nothing,
     "POST /recovered-revocations/{id}/decision": recovered,
     "POST /recovered-revocations/decision": nothing,
 }

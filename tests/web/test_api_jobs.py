@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,12 @@ import pytest
 
 from pikachu.core.errors import Overloaded, StoreUnavailable
 from pikachu.core.model.certificates import CertificateRecord
-from pikachu.core.model.jobs import MAX_ROWS, JobState
+from pikachu.core.model.jobs import FILE_LIFETIME, MAX_FILE, MAX_ROWS, JobState, RowOutcome, RowState
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Role, Scope
 from pikachu.operations.job_runner import GROUP, KEPT, JobRunner
 from pikachu.storage.jobs import MAX_UNFINISHED
+from pikachu.x509.pem import certificates_pem
 from tests.support.deferreds import result_of
 from tests.support.rest import REST, csr_pem, make_rest, open_rest
 from tests.support.stack import Stack, build_core
@@ -374,6 +378,104 @@ def test_deletion(rest: REST, resource: str) -> None:
     assert results(rest, job) == dict.fromkeys(ids, ("done", ""))
     assert all(one["name"] for one in rest.good("GET", f"/jobs/{job['id']}/results", who="alice")["items"])
     assert rest.good("GET", f"/{resource}", who="alice")["items"] == []
+
+
+def test_policies_and_tokens(rest: REST) -> None:
+    """Policies and API tokens are deleted; the default policy and what others own fail."""
+    body = {"name": "mine", "validity_days": 5, "extensions": "[ v3_ext ]\n"}
+    rest.good("POST", "/policies", body, who="alice", status=201)
+    (mine,) = (one["id"] for one in rest.good("GET", "/policies", who="alice")["items"] if one["name"] == "mine")
+    job = create(rest, action="delete", resource="policies", ids=[mine, 0])
+    finish(rest)
+    assert {identity: state for identity, (state, _) in results(rest, job).items()} == {mine: "done", 0: "failed"}
+    new = rest.good("POST", "/tokens", {"name": "deploy"}, who="alice", status=201)["id"]
+    others = rest.good("POST", "/tokens", {"name": "other"}, who="bob", status=201)["id"]
+    job = create(rest, action="delete", resource="tokens", ids=[new, others])
+    finish(rest)
+    assert results(rest, job)[new][0] == "done"
+    assert results(rest, job)[others][0] == "failed"
+
+
+@pytest.mark.parametrize("format_", ["csv", "pem", "der"])
+def test_export(rest: REST, mine: list[CertificateRecord], format_: str) -> None:
+    """The file has what was selected, at the time of the job; only its owner gets it, which is recorded."""
+    foreign = rest.stack.issue("foreign.example.com", owner_id=rest.accounts["bob"].id).record
+    ids = [mine[3].id, foreign.id, mine[5].id]
+    job = create(rest, action="export", ids=ids, arguments={"format": format_})
+    rest.bad(409, "GET", f"/jobs/{job['id']}/file", who="alice")
+    finish(rest)
+    assert results(rest, job)[foreign.id] == ("failed", "there is no such certificate")
+    for record in (mine[3], mine[5]):
+        rest.good("DELETE", f"/certificates/{record.id}", who="alice", status=204)
+    path = f"/jobs/{job['id']}/file"
+    body = dechunked(rest.call("GET", path, who="alice").body)
+    assert rest.good("GET", f"/jobs/{job['id']}", who="alice")["size"] > 0
+    if format_ == "csv":
+        heading, *rows = csv.reader(io.StringIO(body.decode()))
+        assert heading[:3] == ["ID", "Issued (UTC)", "Common name"]
+        assert [row[2] for row in rows] == ["device03.example.com", "device05.example.com"]
+    else:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            assert archive.testzip() is None
+            suffix = ".pem" if format_ == "pem" else ".cer"
+            assert archive.namelist() == [f"device0{n}.example.com-{mine[n].id}{suffix}" for n in (3, 5)]
+            data = archive.read(archive.namelist()[0])
+        assert data == (certificates_pem([mine[3].der]).encode() if format_ == "pem" else mine[3].der)
+    rest.bad(403, "GET", path, who="root")
+    rest.bad(404, "GET", path, who="bob")
+    (details,) = events(rest.stack, "download")
+    assert details["format"] == format_
+    rest.clock.advance(FILE_LIFETIME.total_seconds())
+    rest.bad(404, "GET", path, who="alice")
+    create(rest, ids=[mine[0].id])
+    finish(rest)
+    assert rest.good("GET", f"/jobs/{job['id']}", who="alice")["size"] == 0
+
+
+@pytest.mark.parametrize("resource", ["keys", "csrs", "challenge-passwords", "users"])
+def test_export_of_others(rest: REST, resource: str) -> None:
+    """A CSV of other objects, with a line for each, and without secrets."""
+    ids = [rest.accounts["alice"].id] if resource == "users" else list(objects(rest, resource))
+    job = create(rest, action="export", resource=resource, ids=ids, arguments={"format": "csv"})
+    finish(rest)
+    body = dechunked(rest.call("GET", f"/jobs/{job['id']}/file", who="alice").body)
+    rows = list(csv.reader(io.StringIO(body.decode())))
+    assert len(rows) == 1 + len(ids)
+    assert len({len(row) for row in rows}) == 1
+    assert "PRIVATE" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("resource", "arguments"),
+    [("certificates", {}), ("certificates", {"format": "csv", "reason": "x"}), ("keys", {"format": "pem"})],
+)
+def test_wrong_exports(rest: REST, resource: str, arguments: dict[str, str]) -> None:
+    """An export needs a format that its objects have, and nothing else."""
+    create(rest, action="export", resource=resource, ids=[1], arguments=arguments, status=400)
+
+
+def test_bound_of_an_export(rest: REST, mine: list[CertificateRecord]) -> None:
+    """What has no room in the file fails, with what to do."""
+    job = create(rest, action="export", ids=[one.id for one in mine], arguments={"format": "csv"})
+    rows = result_of(rest.stack.app.store.begin_rows(job["id"], 1))
+    assert rows
+    full = [RowOutcome(rows[0].id, "x", RowState.DONE, content=b"x" * MAX_FILE)]
+    result_of(rest.stack.app.store.record_rows(job["id"], full, rest.stack.app.authority.now()))
+    finish(rest)
+    outcomes = list(results(rest, job).values())
+    assert ("failed", "The file has 64 MiB already. Export this one in another job.") in outcomes
+
+
+def dechunked(body: bytes) -> bytes:
+    """Return the content of a chunked body."""
+    content = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        content, body = content + body[:length], body[length + 2 :]
+        if not length:
+            break
+    return content
 
 
 def test_users(rest: REST) -> None:

@@ -173,6 +173,8 @@ TABLE: dict[str, Expected] = {
     "GET /jobs": USERS,
     "GET /jobs/<id>": OWN,
     "GET /jobs/<id>/progress": OWN,
+    # The job has no file; an admin gets none of another's.
+    "GET /jobs/<id>/file": (302, 404, 404, 403),
     "GET /help": ANYONE,
     "GET /help/<name>": ANYONE,
     "GET /chat": USERS,
@@ -336,6 +338,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /events/<id>": event_path,
     "GET /jobs/<id>": job(),
     "GET /jobs/<id>/progress": job("/progress"),
+    "GET /jobs/<id>/file": job("/file"),
     "GET /help/<name>": lambda _pages, _owner: "/help/est",
     **{f"GET /account/tokens/<id>{after}": token(after) for after in ("/end", "/created")},
     "GET /account/certificates/<id>/unbind": bound_certificate,

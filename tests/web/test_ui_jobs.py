@@ -241,6 +241,35 @@ def test_others_are_deleted(pages: Pages, alice: Visitor) -> None:
         assert "/jobs/new" not in alice.get(path)
 
 
+def test_export(pages: Pages, alice: Visitor) -> None:
+    """An export asks for the format, and for no number; its page leads to the file."""
+    ids = certificates(pages, 3)
+    question = ask(alice, "/certificates", "export", rows="selected", id=[str(ids[0]), str(ids[2])])
+    assert "Export 2 certificates" in text_of(question)
+    assert "data-typed" not in question
+    sent = send(alice, "/jobs", {**hidden(question, "/jobs"), "format": "pem"})
+    path = sent.headers["Location"]
+    finish(pages)
+    page = alice.get(path)
+    assert f'href="{path}/file"' in page
+    file = alice.request("GET", f"{path}/file")
+    assert file.headers["Content-Type"] == "application/zip"
+    assert f'href="{path}/file"' not in pages.visitor("root").get(path)
+
+
+def test_policies(pages: Pages, root: Visitor) -> None:
+    """All policies that match are deleted, but the default policy."""
+    fields = {"days": "9", "extensions": "[ v3_ext ]\n"}
+    for name in ("one", "two"):
+        root.post("/policies/new", {"name": name, **fields})
+    count = root.get("/policies").count('name="id"')
+    done = confirm(root, ask(root, "/policies", "delete", rows="page"), count)
+    finish(pages)
+    page = text_of(root.follow(done))
+    assert f"{count - 1} of {count}" in page
+    assert root.get("/policies").count('name="id"') == 1
+
+
 # --- back to the list (single actions) ------------------------------------------------------
 
 

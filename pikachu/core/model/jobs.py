@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -14,6 +14,10 @@ from pikachu.core.model.people import Scope
 
 #: Maximum number of rows of a job: as far as lists count exactly, so that everybody knows the number they confirm.
 MAX_ROWS: Final = 10_000
+#: Maximum size of the file of a job, in bytes; the objects after that fail.
+MAX_FILE: Final = 64 * 1024 * 1024
+#: How long the file of a job can be downloaded after its end.
+FILE_LIFETIME: Final = timedelta(days=7)
 
 
 class JobAction(StrEnum):
@@ -26,6 +30,7 @@ class JobAction(StrEnum):
     REJECT = "reject"
     ACTIVATE = "activate"
     SUSPEND = "suspend"
+    EXPORT = "export"
 
 
 class JobResource(StrEnum):
@@ -38,6 +43,17 @@ class JobResource(StrEnum):
     TEMPLATES = "templates"
     CHALLENGE_PASSWORDS = "challenge-passwords"
     USERS = "users"
+    POLICIES = "policies"
+    TOKENS = "tokens"
+    SESSIONS = "sessions"
+
+
+class ExportFormat(StrEnum):
+    """The format of the file of an export: one CSV, or a zip of certificates."""
+
+    CSV = "csv"
+    PEM = "pem"
+    DER = "der"
 
 
 class JobState(StrEnum):
@@ -64,10 +80,12 @@ class JobArguments:
 
     :param reason: of a revocation (its name in RFC 5280), or of a rejection (free text).
     :param revoke: the reason for revoking the certificates of what is deleted or suspended; ``None``: don't.
+    :param format: of an export.
     """
 
     reason: str | None = None
     revoke: str | None = None
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,7 @@ class Job:
 
     :param total: the number of rows; *done* and *failed* of them have ended.
     :param message: why it was stopped, or empty.
+    :param size: of its file, in bytes; 0 without one.
     """
 
     id: int
@@ -126,6 +145,11 @@ class Job:
     done: int
     failed: int
     message: str
+    size: int = 0
+
+    def has_file(self, now: datetime) -> bool:
+        """Return whether its file can be downloaded: it has ended, and not too long ago."""
+        return self.size > 0 and self.ended_at is not None and self.ended_at + FILE_LIFETIME > now
 
     @property
     def left(self) -> int:
@@ -155,12 +179,24 @@ class RowOutcome:
     """The outcome of a row: done, or failed.
 
     :param message: why it failed, or what was created.
+    :param content: its part of the job's file.
     """
 
     row_id: int
     name: str
     state: RowState
     message: str = ""
+    content: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """An object's part of the file of a job."""
+
+    row_id: int
+    object_id: int
+    name: str
+    content: bytes = field(repr=False)
 
 
 #: Returns the audit event for a job, as it is after the change.

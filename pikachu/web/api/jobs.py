@@ -12,6 +12,7 @@ from pikachu.core.constraints import Members, Range, Variant, Variants
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.jobs import (
     MAX_ROWS,
+    ExportFormat,
     Job,
     JobAction,
     JobArguments,
@@ -29,10 +30,12 @@ from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.keys import KeysAPI
+from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.queries import check_choices, list_query
 from pikachu.web.api.routes import BASE, Answer, Call, Operation, Routes, listed
 from pikachu.web.api.templates import TemplatesAPI
-from pikachu.web.api.users import UsersAPI
+from pikachu.web.api.users import TokensAPI, UsersAPI
+from pikachu.web.streamed_file import CSV, StreamedFile
 
 #: The list of each kind of object, whose filters select all that match.
 _LISTS: Final[Mapping[JobResource, Operation]] = {
@@ -43,6 +46,8 @@ _LISTS: Final[Mapping[JobResource, Operation]] = {
     JobResource.TEMPLATES: TemplatesAPI.list.operation,
     JobResource.CHALLENGE_PASSWORDS: ChallengePasswordsAPI.list.operation,
     JobResource.USERS: UsersAPI.list.operation,
+    JobResource.POLICIES: PoliciesAPI.list.operation,
+    JobResource.TOKENS: TokensAPI.list.operation,
 }
 _MAXIMUM_IDS: Final = 1000
 
@@ -51,11 +56,13 @@ _MAXIMUM_IDS: Final = 1000
 class JobArgumentsDocument:
     """The arguments of an action.  ``reason`` of ``revoke`` is a name of RFC 5280 section 5.3.1, that of ``reject`` is
     free text.  ``revoke`` is the reason for revoking a certificate before it is deleted, or the certificates of an
-    account that is suspended; without it they are not revoked.
+    account that is suspended; without it they are not revoked.  ``format`` of ``export`` is ``csv``, and for
+    certificates also ``pem`` or ``der``: a zip.
     """
 
     reason: str | None = None
     revoke: str | None = None
+    format: ExportFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,10 @@ class NewJobDocument:
 
 @dataclass(frozen=True, slots=True)
 class JobDocument:
-    """A job; ``done`` and ``failed`` of its ``total`` objects have ended.  ``message`` is why it was stopped."""
+    """A job; ``done`` and ``failed`` of its ``total`` objects have ended.  ``message`` is why it was stopped.
+
+    The file of an export has ``size`` bytes, before they are packed; it can be downloaded for 7 days after the end.
+    """
 
     id: int
     action: JobAction
@@ -97,6 +107,7 @@ class JobDocument:
     requested_by: str
     created_at: datetime
     ended_at: datetime | None
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +139,17 @@ class JobsAPI(Routes):
     )
     async def create(self, call: Call) -> Answer:
         """Create a job.  Actions: revoke, renew and delete ``certificates``; approve and reject ``approvals``; delete
-        ``keys``, ``csrs``, ``templates`` and ``challenge-passwords``; activate and suspend ``users``.
+        ``keys``, ``csrs``, ``templates``, ``challenge-passwords``, ``policies`` and ``tokens``; activate and suspend
+        ``users``; export ``certificates``, ``keys``, ``csrs``, ``challenge-passwords`` and ``users``.
         """
         body = call.take(NewJobDocument)
         given = body.arguments or JobArgumentsDocument()
         job = await self._jobs.create(
-            call.principal, body.resource, body.action, _selection(body), JobArguments(given.reason, given.revoke)
+            call.principal,
+            body.resource,
+            body.action,
+            _selection(body),
+            JobArguments(given.reason, given.revoke, None if given.format is None else given.format.value),
         )
         headers = {b"Location": f"{BASE}/jobs/{job.id}".encode()}
         return Answer(HTTPStatus.ACCEPTED, _document(job), headers=headers)
@@ -173,6 +189,18 @@ class JobsAPI(Routes):
     async def results(self, call: Call) -> Answer:
         """List the objects of a job; ``q`` searches name, id and message."""
         return listed(await self._jobs.rows(call.principal, call.id, call.list_query()), _result)
+
+    @Operation(
+        "GET",
+        "/jobs/<id>/file",
+        scope=Scope.READ,
+        summary="The file of one's own export; that it was taken is recorded",
+        files=(CSV, "application/zip"),
+    )
+    async def file(self, call: Call) -> Answer:
+        """Return CSV, or a zip of certificates; 409 while the job runs, 404 without a file."""
+        file = await self._jobs.file(call.principal, call.id)
+        return Answer(200, StreamedFile(file.name, file.media_type, file.parts))
 
     @Operation(
         "DELETE",
@@ -216,10 +244,15 @@ def _document(job: Job) -> JobDocument:
         job.done,
         job.failed,
         job.message,
-        JobArgumentsDocument(job.arguments.reason, job.arguments.revoke),
+        JobArgumentsDocument(
+            job.arguments.reason,
+            job.arguments.revoke,
+            None if job.arguments.format is None else ExportFormat(job.arguments.format),
+        ),
         job.actor,
         job.created_at,
         job.ended_at,
+        job.size,
     )
 
 

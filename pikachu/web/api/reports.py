@@ -12,7 +12,7 @@ from pikachu.core.model.times import utc
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.reports import ReportFormat, ReportKind, ReportOrder, Reports
 from pikachu.web.api.routes import Answer, Call, Operation, Routes
-from pikachu.web.csv_stream import MEDIA_TYPE, CSVStream
+from pikachu.web.streamed_file import CSV, CSVStream
 
 _PDF = b"application/pdf"
 
@@ -57,7 +57,7 @@ class ReportsAPI(Routes):
         summary="The certificates issued in a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},
-        files=(MEDIA_TYPE.decode(), _PDF.decode()),
+        files=(CSV, _PDF.decode()),
     )
     async def certificates(self, call: Call) -> Answer:
         """Return CSV (default) or PDF.  ``from`` and ``to`` are dates (UTC, both included) or times (``to`` is not
@@ -72,7 +72,7 @@ class ReportsAPI(Routes):
         summary="The audit events of a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},
-        files=(MEDIA_TYPE.decode(), _PDF.decode()),
+        files=(CSV, _PDF.decode()),
     )
     async def audit(self, call: Call) -> Answer:
         """Return CSV (default) or PDF, as the report of certificates."""

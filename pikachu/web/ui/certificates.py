@@ -32,7 +32,7 @@ from pikachu.web.certificate_files import certificate_file
 from pikachu.web.ui.certificate_links import CertificateLinks, usage_of
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import BulkAction, Selection
+from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
@@ -286,6 +286,7 @@ class CertificatesPages(Pages):
             selection=Selection(
                 JobResource.CERTIFICATES,
                 (
+                    EXPORT,
                     BulkAction(JobAction.RENEW, "Renew", kind=""),
                     BulkAction(JobAction.REVOKE, "Revoke"),
                     BulkAction(JobAction.DELETE, "Delete"),

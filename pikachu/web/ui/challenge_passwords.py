@@ -22,7 +22,7 @@ from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import deletion
+from pikachu.web.ui.selection import export_or_deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 #: Stands for an empty subject, which a password may be bound to.
@@ -87,7 +87,7 @@ TABLE: Final[Table[Row]] = Table(
     ),
     empty="No challenge passwords yet: a device needs one to enroll by SCEP, or by EST without an account.",
     search="First digits, label or name",
-    selection=deletion(JobResource.CHALLENGE_PASSWORDS, lambda row: (row.challenge.id, row.challenge.prefix)),
+    selection=export_or_deletion(JobResource.CHALLENGE_PASSWORDS, lambda row: (row.challenge.id, row.challenge.prefix)),
 )
 
 

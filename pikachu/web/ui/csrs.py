@@ -23,7 +23,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import deletion
+from pikachu.web.ui.selection import export_or_deletion
 from pikachu.web.ui.subject_fields import ATTRIBUTES, SubjectFields
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
@@ -83,7 +83,7 @@ TABLE: Final[Table[StoredCSR]] = Table(
     search="ID, name, key, profile, status or user",
     empty="No certificate requests yet.",
     empty_link=("/csrs/generate", "Generate a CSR"),
-    selection=deletion(JobResource.CSRS, lambda row: (row.csr.id, row.csr.name)),
+    selection=export_or_deletion(JobResource.CSRS, lambda row: (row.csr.id, row.csr.name)),
 )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
 from pikachu.auth.permissions import Audience
+from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.jobs import (
+    FILE_LIFETIME,
+    ExportFormat,
     Job,
     JobAction,
     JobArguments,
@@ -23,6 +27,7 @@ from pikachu.core.model.jobs import (
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.operations.jobs import Jobs
+from pikachu.web.streamed_file import StreamedFile
 from pikachu.web.ui.certificates import HOLD, REASONS, utc_text
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
@@ -39,6 +44,8 @@ _RESOURCES: Final = {
     JobResource.TEMPLATES: ("certificate template", "certificate templates", "/templates"),
     JobResource.CHALLENGE_PASSWORDS: ("challenge password", "challenge passwords", "/challenge-passwords"),
     JobResource.USERS: ("user", "users", "/users"),
+    JobResource.POLICIES: ("policy", "policies", "/policies"),
+    JobResource.TOKENS: ("token", "tokens", "/account"),
 }
 #: What the question says about the consequences.
 _CONSEQUENCES: Final = {
@@ -64,9 +71,15 @@ _CONSEQUENCES: Final = {
     (JobResource.CSRS, JobAction.DELETE): "Their keys and the certificates issued from them are kept.",
     (JobResource.TEMPLATES, JobAction.DELETE): "CSRs and policies that were created with them are kept.",
     (JobResource.CHALLENGE_PASSWORDS, JobAction.DELETE): "They can no longer be used to enroll.",
+    (JobResource.POLICIES, JobAction.DELETE): "Certificates that were issued under them stay valid.",
     (JobResource.USERS, JobAction.ACTIVATE): "They can sign in and enroll.",
     (JobResource.USERS, JobAction.SUSPEND): "Their sessions and tokens end, and they can neither sign in nor enroll.",
 }
+_FORMATS: Final = (
+    (ExportFormat.CSV, "CSV"),
+    (ExportFormat.PEM, "Certificates as PEM (zip)"),
+    (ExportFormat.DER, "Certificates as DER (zip)"),
+)
 _KINDS: Final = {
     JobState.RUNNING: "info",
     JobState.COMPLETED: "good",
@@ -80,9 +93,10 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with its labels."""
+    """A job with its labels at one time."""
 
     job: Job
+    now: datetime
 
     @property
     def title(self) -> str:
@@ -103,6 +117,12 @@ class JobView:
     def running(self) -> bool:
         """Return whether it has not ended."""
         return self.job.state is JobState.RUNNING
+
+    @property
+    def file(self) -> datetime | None:
+        """Return until when its file can be downloaded; ``None`` without one."""
+        ended = self.job.ended_at
+        return ended + FILE_LIFETIME if ended is not None and self.job.has_file(self.now) else None
 
     @property
     def list_path(self) -> str:
@@ -230,6 +250,8 @@ class _Draft:
     @property
     def consequence(self) -> str:
         """Return what the action leads to."""
+        if self.action is JobAction.EXPORT:
+            return f"You can download the file for {FILE_LIFETIME.days} days. It has no private keys or passwords."
         return _CONSEQUENCES.get((self.resource, self.action), "")
 
     @property
@@ -242,10 +264,23 @@ class _Draft:
         return JobSelection(query=ListQuery(q=q, filters=filters), expected=self.count)
 
     @property
+    def confirmed(self) -> bool:
+        """Return whether the number has to be typed: an export changes nothing."""
+        return self.action is not JobAction.EXPORT
+
+    @property
+    def argument_label(self) -> str:
+        """Return the label of the action's argument."""
+        return {"reason": "Reason", "format": "Format"}.get(self.argument, "Certificates")
+
+    @property
     def reasons(self) -> list[tuple[str, str]]:
-        """Return the reasons for revoking, where the action can revoke."""
+        """Return the reasons for revoking, where the action can revoke, or the formats of an export."""
         if (self.resource, self.action) == (JobResource.CERTIFICATES, JobAction.REVOKE):
             return [(reason.wire_name, f"{label} ({reason.wire_name})") for reason, label, _ in REASONS]
+        if self.action is JobAction.EXPORT:
+            known = _FORMATS if self.resource is JobResource.CERTIFICATES else _FORMATS[:1]
+            return [(one.value, label) for one, label in known]
         if (self.resource, self.action) in _REVOKES:
             named = [(reason.wire_name, f"Revoke: {label.lower()}") for reason, label, _ in REASONS if reason != HOLD]
             return [*named, ("", "Do not revoke")]
@@ -256,16 +291,22 @@ class _Draft:
         """Return the name of the action's argument, or an empty string."""
         if self.action in (JobAction.REVOKE, JobAction.REJECT):
             return "reason"
+        if self.action is JobAction.EXPORT:
+            return "format"
         return "revoke" if self.reasons else ""
 
     @property
     def chosen(self) -> str:
         """Return the reason that is selected at first."""
+        if self.action is JobAction.EXPORT:
+            return ExportFormat.CSV
         revocation = self.resource is JobResource.CERTIFICATES
         return RevocationReason.UNSPECIFIED.wire_name if revocation else ""
 
     def arguments(self, form: Form) -> JobArguments:
         """Return the arguments of the submitted question."""
+        if self.argument == "format":
+            return JobArguments(format=form.text("format"))
         if self.argument == "reason":
             return JobArguments(reason=form.text("reason"))
         return JobArguments(revoke=form.text("revoke") or None if self.argument else None)
@@ -277,15 +318,16 @@ _REVOKES: Final = {(JobResource.CERTIFICATES, JobAction.DELETE), (JobResource.US
 class JobsPages(Pages):
     """Jobs."""
 
-    def __init__(self, *, jobs: Jobs) -> None:
+    def __init__(self, *, jobs: Jobs, authority: CertificateAuthority) -> None:
         self._jobs = jobs
+        self._authority = authority
 
     @page("GET", "/jobs", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
         """List one's own jobs; for administrators all."""
 
         async def views(items: Sequence[Job]) -> Sequence[JobView]:
-            return [JobView(job) for job in items]
+            return [JobView(job, self._authority.now()) for job in items]
 
         return await JOBS.reply(
             visit, lambda query: self._jobs.list(visit.principal, query), "jobs/list.html", prepare=views
@@ -301,7 +343,8 @@ class JobsPages(Pages):
         """Create the job."""
         draft = _Draft.of(visit.form)
         try:
-            visit.form.require_confirmation(str(draft.count))
+            if draft.confirmed:
+                visit.form.require_confirmation(str(draft.count))
             job = await self._jobs.create(
                 visit.principal, draft.resource, draft.action, draft.selection, draft.arguments(visit.form)
             )
@@ -323,14 +366,20 @@ class JobsPages(Pages):
             lambda query: self._jobs.rows(visit.principal, job.id, query),
             "jobs/view.html",
             prepare=views,
-            view=JobView(job),
+            view=JobView(job, self._authority.now()),
             updated=False,
         )
+
+    @page("GET", "/jobs/<id>/file", audience=Audience.USER)
+    async def file(self, visit: PageRequest) -> PageReply:
+        """Return the file of an export, which is recorded."""
+        file = await self._jobs.file(visit.principal, visit.id)
+        return StreamedFile(file.name, file.media_type, file.parts)
 
     @page("GET", "/jobs/<id>/progress", audience=Audience.USER, background=True)
     async def progress(self, visit: PageRequest) -> PageReply:
         """Return the progress for the page's script."""
-        view = JobView(await self._jobs.get(visit.principal, visit.id))
+        view = JobView(await self._jobs.get(visit.principal, visit.id), self._authority.now())
         return HtmlPage("jobs/progress.html", {"view": view, "updated": True})
 
     @page("POST", "/jobs/<id>/cancel", audience=Audience.USER)

@@ -17,7 +17,7 @@ from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import deletion
+from pikachu.web.ui.selection import export_or_deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem
 
@@ -55,7 +55,7 @@ TABLE: Final[Table[StoredKey]] = Table(
     search="ID, name, type or user",
     empty="No keys yet.",
     empty_link=("/generate", "Generate New Key"),
-    selection=deletion(JobResource.KEYS, lambda row: (row.key.id, row.key.name)),
+    selection=export_or_deletion(JobResource.KEYS, lambda row: (row.key.id, row.key.name)),
 )
 
 

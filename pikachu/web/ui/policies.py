@@ -10,6 +10,7 @@ from pikachu.auth.permissions import Audience
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.policies import LABEL_PROTOCOLS, Approval, NextDefaults, Policy, PolicyLimits
@@ -22,6 +23,7 @@ from pikachu.web.ui.forms import Form
 from pikachu.web.ui.numbered_lines import numbered
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.requested_san import OTHER_NAMES
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
@@ -118,6 +120,7 @@ TABLE: Final[Table[Row]] = Table(
     search="Name, user or extensions",
     empty="No enrollment policies yet.",
     empty_link=("/policies/new", "Generate New Enrollment Policy"),
+    selection=deletion(JobResource.POLICIES, lambda row: (row.policy.id, row.policy.name)),
 )
 
 

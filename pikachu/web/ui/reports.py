@@ -17,7 +17,7 @@ from pikachu.operations.reports import (
     ReportOrder,
     Reports,
 )
-from pikachu.web.csv_stream import CSVStream
+from pikachu.web.streamed_file import CSVStream
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pikachu.core.model.jobs import JobAction, JobResource
 
@@ -24,6 +24,10 @@ class BulkAction:
     admins: bool = False
 
 
+#: The action that changes nothing.
+EXPORT: Final = BulkAction(JobAction.EXPORT, "Export", kind="")
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The objects of a list's rows, and the actions on them.
@@ -37,5 +41,10 @@ class Selection:
 
 
 def deletion(resource: JobResource, pick: Callable[[Any], tuple[int, str]]) -> Selection:
-    """Return the selection of a list whose rows can only be deleted together."""
+    """Return the selection of a list whose rows can be deleted together."""
     return Selection(resource, (BulkAction(JobAction.DELETE, "Delete"),), pick)
+
+
+def export_or_deletion(resource: JobResource, pick: Callable[[Any], tuple[int, str]]) -> Selection:
+    """Return the selection of a list whose rows can be exported or deleted together."""
+    return Selection(resource, (EXPORT, BulkAction(JobAction.DELETE, "Delete")), pick)

@@ -15,7 +15,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.number_parsing import parse_number
-from pikachu.web.csv_stream import CSVStream
+from pikachu.web.streamed_file import CSVStream
 from pikachu.web.ui.pages import PageRequest
 from pikachu.web.ui.responses import HtmlPage, PageReply
 from pikachu.web.ui.selection import BulkAction, Selection

@@ -24,7 +24,7 @@ from pikachu.web.ui.certificates import REASON_LABELS
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.rendering import duration
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import BulkAction, Selection
+from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
@@ -72,6 +72,7 @@ USERS: Final[Table[Account]] = Table(
     selection=Selection(
         JobResource.USERS,
         (
+            EXPORT,
             BulkAction(JobAction.ACTIVATE, "Activate", kind="", admins=True),
             BulkAction(JobAction.SUSPEND, "Suspend", admins=True),
         ),

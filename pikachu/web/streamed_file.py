@@ -1,10 +1,8 @@
 # mypy: allow-untyped-calls
-"""CSV (RFC 4180) that is read while it is sent, of the pages and REST."""
+"""Files that are read while they are sent, such as lists in CSV, of the pages and REST."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -18,32 +16,30 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from pikachu.core.errors import PikachuError
+from pikachu.documents.csv_lines import csv_lines
 from pikachu.http.request import BoundedRequest, log_failure
 
-MEDIA_TYPE: Final = b"text/csv"
-# The memory that a CSV is counted with until it is sent.
+CSV: Final = "text/csv"
+# The memory that a file is counted with until it is sent.
 _BYTES: Final = 128 * 1024
-# A spreadsheet evaluates a cell with such a prefix as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
-#: Returns the rows after a cursor (``None``: the first ones), and the cursor of the next ones.
-Pages: TypeAlias = Callable[[str | None], Awaitable[tuple[Sequence[Sequence[str]], str | None]]]
+#: Returns the bytes after a cursor (``None``: the first ones), and the cursor of the next ones.
+Parts: TypeAlias = Callable[[str | None], Awaitable[tuple[bytes, str | None]]]
+#: The same with rows.
+RowPages: TypeAlias = Callable[[str | None], Awaitable[tuple[Sequence[Sequence[str]], str | None]]]
 
 
 @implementer(IPushProducer)
-class CSVStream(Resource):
-    """A CSV, streamed with flow control.
-
-    :param heading: the rows before those of *pages*.
-    """
+class StreamedFile(Resource):
+    """A file that is streamed with flow control."""
 
     isLeaf = True
 
-    def __init__(self, filename: str, heading: Sequence[Sequence[str]], pages: Pages) -> None:
+    def __init__(self, filename: str, media_type: str, parts: Parts) -> None:
         Resource.__init__(self)
         self._filename = filename
-        self._heading = heading
-        self._pages = pages
+        self._media_type = media_type
+        self._parts = parts
         self._resumed: Deferred[None] | None = None
 
     def render(self, request: BoundedRequest) -> int:
@@ -52,7 +48,7 @@ class CSVStream(Resource):
             return NOT_DONE_YET
         request.setResponseCode(HTTPStatus.OK)
         for name, value in (
-            (b"Content-Type", b"%s; charset=utf-8" % MEDIA_TYPE),
+            (b"Content-Type", self._media_type.encode("ascii")),
             (b"Content-Disposition", f'attachment; filename="{self._filename}"'.encode("ascii")),
             (b"Cache-Control", b"no-store"),
             (b"X-Content-Type-Options", b"nosniff"),
@@ -80,12 +76,11 @@ class CSVStream(Resource):
         work.cancel()
 
     async def _send(self, request: BoundedRequest) -> None:
-        request.write(csv_lines(self._heading))
         cursor: str | None = None
         turns = request.channel.site.capacity.export_pages
         while True:
             # A reader may take an hour for what is buffered, so nothing but the cursor is kept for it.
-            cursor = await turns.run(None, partial(self._send_page, request, cursor))
+            cursor = await turns.run(None, partial(self._send_part, request, cursor))
             if cursor is None:
                 break
             if self._resumed is not None:
@@ -93,11 +88,11 @@ class CSVStream(Resource):
         request.unregisterProducer()
         request.finish()
 
-    async def _send_page(self, request: BoundedRequest, cursor: str | None) -> str | None:
-        """Send the rows of a page, and return the cursor of the next one."""
-        rows, following = await self._pages(cursor)
+    async def _send_part(self, request: BoundedRequest, cursor: str | None) -> str | None:
+        """Send a part, and return the cursor of the next one."""
+        data, following = await self._parts(cursor)
         if not request.gone:
-            request.write(csv_lines(rows))
+            request.write(data)
         return following
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
@@ -115,8 +110,15 @@ class CSVStream(Resource):
         """Do nothing: notifyFinish reports the lost connection."""
 
 
-def csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
-    """Return rows as lines of CSV, in which no cell is a formula."""
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows([[f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows])
-    return buffer.getvalue().encode("utf-8", "replace")
+class CSVStream(StreamedFile):
+    """Rows as CSV.
+
+    :param heading: the rows before those of *pages*.
+    """
+
+    def __init__(self, filename: str, heading: Sequence[Sequence[str]], pages: RowPages) -> None:
+        async def parts(cursor: str | None) -> tuple[bytes, str | None]:
+            rows, following = await pages(cursor)
+            return csv_lines([*(heading if cursor is None else ()), *rows]), following
+
+        StreamedFile.__init__(self, filename, f"{CSV}; charset=utf-8", parts)
