@@ -65,7 +65,7 @@ def test_no_intent_for_an_inactive_account(db: Opened, state: AccountState, role
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_no_intent_by_a_changed_account(db: Opened, waits: bool) -> None:
-    """What was cached of an account records nothing, nor returns an earlier result, when it was changed since."""
+    """A cached account that was changed since records nothing, nor gets an earlier result."""
     alice = add(db)
     request = db.request(owner_id=alice.id, cached_account=alice, dedupe=b"one")
     intent = None if waits else db.intent(request)

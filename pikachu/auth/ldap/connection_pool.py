@@ -28,7 +28,7 @@ MAX_AGE_SECONDS: Final = 3600.0
 
 
 class Purpose(enum.Enum):
-    """What a connection is for."""
+    """The purpose of a connection."""
 
     SEARCH = "search"
     VERIFICATION = "verification"

@@ -20,7 +20,7 @@ class SessionEnd(StrEnum):
 
 
 class Restriction(StrEnum):
-    """What an account has to do before anything else after signing in."""
+    """A duty of an account before anything else after signing in."""
 
     CHANGE_PASSWORD = "change password"  # noqa: S105 - a restriction
 

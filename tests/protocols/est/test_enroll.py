@@ -179,7 +179,7 @@ def test_inactive_accounts(est: EST) -> None:
 )
 @pytest.mark.parametrize("approval", list(Approval))
 def test_changed_accounts(est: EST, change: dict[str, Any], approval: Approval) -> None:
-    """What is cached of an account enrolls nothing when the account was changed since, on any node."""
+    """A cached account that was changed since, on any node, enrolls nothing."""
     alice = est.account("bob").owner_id
     assert alice is not None
     est.policy("policy", approval=approval)

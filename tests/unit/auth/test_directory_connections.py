@@ -134,7 +134,7 @@ def test_an_aborted_question_keeps_nothing() -> None:
 
 
 def test_few_connections_are_idle() -> None:
-    """Those that were used longest ago are closed."""
+    """Connections that were used longest ago are closed."""
     world = World()
 
     def deep(session: Session, depth: int) -> None:
