@@ -172,7 +172,7 @@ def term_groups(text: str) -> list[tuple[str, ...]]:
     """Return the stemmed words of *text* without numbers, each followed by those that mean the same."""
     groups: dict[frozenset[str], tuple[str, ...]] = {}
     for term in search_terms(text):
-        if not term.isdecimal():
+        if not term.isnumeric():
             same = _SAME.get(term, frozenset((term,)))
             groups.setdefault(same, (term, *sorted(same - {term})))
     return list(groups.values())
