@@ -39,6 +39,7 @@ from pikachu.storage.csrs import describe_csr
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import Enrollment, add_enrollment, require_device_in_service, require_in_service
 from pikachu.storage.infrastructure import require_unrevoked_issuer
+from pikachu.storage.new_requests import meets_nothing
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.revocation import list_revocation
 from pikachu.storage.schema import certificates, requests
@@ -280,7 +281,8 @@ class IssuanceStore(StoreSection):
             require_unchanged(tx, request.cached_account)
             accounts.discard(request.cached_account.id)
         outdated = None
-        if request.dedupe is not None:
+        is_new = intent is not None and meets_nothing(tx, request.dedupe, intent)
+        if request.dedupe is not None and not is_new:
             row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
             if row is not None:
                 if _is_in_window(row, at):
@@ -291,12 +293,13 @@ class IssuanceStore(StoreSection):
         subject = request.subject if intent is None else intent.subject
         key_id = request.key_id if intent is None else intent.key_id
         if request.method is not Method.CA:
-            _refuse_foreign_key(tx, key_id, request.owner_id, subject)
+            if not is_new:
+                _refuse_foreign_key(tx, key_id, request.owner_id, subject)
             require_in_service(tx, request.device, request.owner_id)
         challenge = request.challenge_id
         if challenge is not None:
             require_available_challenge(tx, challenge, at)
-        if intent is not None:
+        if intent is not None and not is_new:
             require_unrevoked_issuer(tx, intent.issuer_id)
             _refuse_known_serial(tx, intent)
         if outdated is not None:
