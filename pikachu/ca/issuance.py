@@ -98,7 +98,7 @@ class IssuanceRequest:
     @property
     def device(self) -> str:
         """The name of the device that the certificate is for, or an empty string."""
-        if self.internal:
+        if self.internal or self.infrastructure is not None:
             return ""
         names = next((one.value for one in self.extensions if one.oid == SUBJECT_ALTERNATIVE_NAME), None)
         return device_name(self.subject, () if names is None else san_texts(names))

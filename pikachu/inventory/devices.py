@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from twisted.logger import Logger
+
 from pikachu.accounts.challenge_passwords import MAX_LABEL, ChallengePasswords, Purpose
-from pikachu.auth.permissions import get_visible, require_scope, scope_to_owner
+from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict
+from pikachu.core.device_interfaces import Retirement
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.interfaces import IStore
-from pikachu.core.model.certificates import CertificateRecord
+from pikachu.core.model.certificates import CertificateRecord, RevocationReason
 from pikachu.core.model.devices import Device
-from pikachu.core.model.events import EventRecord
+from pikachu.core.model.events import Event, EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import ChallengePassword, Principal, Scope
+
+log = Logger()
 
 #: Events of a timeline: the newest.
 TIMELINE_EVENTS: Final = 50
 _KIND: Final = "device"
+_MISSING: Final = "There is no such device."
 
 
 class Devices:
@@ -91,9 +98,60 @@ class Devices:
         challenge, _ = await self._challenge_passwords.create(actor, device.owner_id, purpose=purpose)
         return challenge
 
+    @uncancelled
+    async def retire(self, actor: Principal, device_id: int, reason: RevocationReason) -> Retirement:
+        """Revoke all certificates of a device and end its challenge passwords; it is refused until it is reinstated.
+
+        Fails with NotFound, and with Conflict when it is retired; with MalformedRequest for a hold, which would end.
+        """
+
+        def decide(device: Device) -> Event:
+            require_visible(actor, device, _KIND)
+            return event_by(actor, "retire", _KIND, device.name, device.owner_id, reason=reason.wire_name)
+
+        require_scope(actor, Scope.REVOKE)
+        retirement_reason(reason)
+        try:
+            retirement = await self._store.retire_device(device_id, reason, decide, self._now())
+        except NotFound:
+            raise NotFound(_MISSING) from None
+        log.info(
+            "Retired {name}: {certificates} certificates revoked",
+            name=retirement.device.name,
+            certificates=retirement.certificates,
+        )
+        return retirement
+
+    @uncancelled
+    async def reinstate(self, actor: Principal, device_id: int) -> Device:
+        """Put a retired device back in service; its certificates stay revoked.
+
+        Fails with NotFound, and with Conflict when it is not retired.
+        """
+
+        def decide(device: Device) -> Event:
+            require_visible(actor, device, _KIND)
+            return event_by(actor, "reinstate", _KIND, device.name, device.owner_id)
+
+        require_scope(actor, Scope.REVOKE)
+        try:
+            return await self._store.reinstate_device(device_id, decide, self._now())
+        except NotFound:
+            raise NotFound(_MISSING) from None
+
     async def _certificates(self, device: Device, limit: int) -> Sequence[CertificateRecord]:
         query = ListQuery(limit=limit, filters={"device": str(device.id)})
         return (await self._store.certificates(query, self._now())).items
+
+
+def retirement_reason(reason: RevocationReason) -> RevocationReason:
+    """Return the reason of a retirement.
+
+    :raises MalformedRequest: for a hold, which could be released.
+    """
+    if reason is RevocationReason.CERTIFICATE_HOLD:
+        raise MalformedRequest("Choose another reason than certificateHold: a retirement can't be released.")
+    return reason
 
 
 def _label(name: str) -> str:

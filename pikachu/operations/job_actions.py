@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.tokens import Tokens
-from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import Job, JobAction, JobArguments, JobResource
 from pikachu.core.model.list_queries import ListQuery, Page
@@ -17,6 +17,7 @@ from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.requests import RequestState
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.devices import Devices, retirement_reason
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.renewals import Renewal, Renewals
 from pikachu.inventory.templates import CertificateTemplates
@@ -76,12 +77,14 @@ class JobActions:
         policies: PolicyAdministration,
         tokens: Tokens,
         exports: JobExports,
+        devices: Devices,
     ) -> None:
         self._inventory = inventory
         self._exports = exports
         self._renewals = renewals
         self._registration = registration
         self._accounts = accounts
+        self._devices = devices
 
         async def certificate_name(actor: Principal, identity: int) -> str:
             return (await inventory.certificate(actor, identity)).name
@@ -116,6 +119,12 @@ class JobActions:
 
         async def token_name(actor: Principal, identity: int) -> str:
             return (await tokens.get(actor, identity)).name
+
+        async def device_name(actor: Principal, identity: int) -> str:
+            return (await devices.get(actor, identity)).name
+
+        async def is_retired(actor: Principal, identity: int) -> bool:
+            return (await devices.get(actor, identity)).retired_at is not None
 
         async def is_revoked(actor: Principal, identity: int) -> bool:
             return (await inventory.certificate(actor, identity)).revoked_at is not None
@@ -164,6 +173,14 @@ class JobActions:
             JobResource.CHALLENGE_PASSWORDS: _Kind(
                 challenge_passwords.list, prefix, {delete: _deletion(challenge_passwords.delete, prefix)}
             ),
+            JobResource.DEVICES: _Kind(
+                devices.list,
+                device_name,
+                {
+                    JobAction.RETIRE: RowAction(Scope.REVOKE, self._retire, is_retired, frozenset({"reason"})),
+                    JobAction.RENEW: RowAction(Scope.ENROLL, self._renew_device, None, alone=True),
+                },
+            ),
             JobResource.USERS: _Kind(
                 accounts.list_accounts,
                 username,
@@ -204,6 +221,8 @@ class JobActions:
             self._exports.check(resource, arguments.format)
         if action is JobAction.REVOKE:
             _reason(arguments.reason or "")
+        elif action is JobAction.RETIRE:
+            _retirement_reason(arguments.reason)
         elif arguments.reason is not None:
             checked_reason(arguments.reason)
         _optional_reason(arguments.revoke)
@@ -238,6 +257,17 @@ class JobActions:
         if isinstance(result, Pending):
             return f"Request {result.request_id} awaits approval."
         return f"Certificate {result.record.id} was issued."
+
+    async def _renew_device(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
+        """Renew the current certificate of a device; a repetition for the same job gives the same one."""
+        certificate_id = (await self._devices.get(actor, identity, Scope.ENROLL)).certificate_id
+        if certificate_id is None:
+            raise Conflict("This device has no valid certificate. Issue a new one instead.")
+        return await self._renew(actor, certificate_id, arguments)
+
+    async def _retire(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
+        done = await self._devices.retire(actor, identity, _retirement_reason(arguments.reason))
+        return f"Certificates revoked: {done.certificates}; challenge passwords ended: {done.challenge_passwords}."
 
     async def _delete_certificate(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._inventory.delete(actor, identity, _optional_reason(arguments.revoke))
@@ -286,6 +316,10 @@ def _deletion(delete: Callable[[Principal, int], Awaitable[None]], name: Name) -
 
 def _reason(name: str) -> RevocationReason:
     return RevocationReason.from_name(name) if name else RevocationReason.UNSPECIFIED
+
+
+def _retirement_reason(name: str | None) -> RevocationReason:
+    return retirement_reason(RevocationReason.CESSATION_OF_OPERATION if not name else _reason(name))
 
 
 def _optional_reason(name: str | None) -> RevocationReason | None:

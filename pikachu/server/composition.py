@@ -480,6 +480,7 @@ def _assemble(
             accounts=accounts,
             clock=clock,
         ),
+        devices=devices,
     )
     verification = AuditVerification(store, clock)
     jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)

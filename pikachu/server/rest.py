@@ -12,6 +12,7 @@ from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.devices import DevicesAPI
 from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
 from pikachu.web.api.jobs import JobsAPI
@@ -50,6 +51,7 @@ def api_routes(app: Application) -> list[Route]:
             challenge_passwords=app.challenge_passwords, authority=app.authority, inventory=inventory
         ),
         BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory, files_pool=app.pools.files),
+        DevicesAPI(devices=app.devices, authority=app.authority, inventory=inventory),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
         TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),

@@ -427,7 +427,11 @@ class IssuanceStore(StoreSection):
         sans = certificate_sans(certificate)
         text = search_text(subject, sans, key_type, method)
         device, is_retired = None, False
-        name = "" if method is Method.CA else certified_device_name(certificate, common_name, sans)
+        name = (
+            ""
+            if method is Method.CA or infrastructure is not None
+            else certified_device_name(certificate, common_name, sans)
+        )
         if name:
             in_force = revoked_at is None
             device = add_enrollment(

@@ -268,6 +268,28 @@ def prove_writable(tx: Transaction) -> None:
     tx.write(_delete_credential, {"b_id": tx.insert(_insert_credential, values)})
 
 
+def revoke_record(
+    tx: Transaction,
+    record: CertificateRecord,
+    revoked_at: datetime,
+    reason: RevocationReason,
+    event: Event,
+    now: datetime | None = None,
+) -> tuple[CertificateRecord, bool]:
+    """Revoke a certificate; return (record, whether anything changed).
+
+    :param now: the time of the event, where that is not the revocation date.
+    """
+    hold = RevocationReason.CERTIFICATE_HOLD
+    if record.revoked_at is not None and (record.reason is not hold or reason is hold):
+        return record, False
+    first = revoked_at if record.revoked_at is None else record.revoked_at
+    list_revocation(tx, record.issuer_id, record.serial, record.not_after, crl_entry(record.serial, first, reason))
+    changed = set_status(tx, record, first, reason)
+    write_event(tx, _about(event, record), now or revoked_at)
+    return changed, True
+
+
 class RevocationStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
@@ -285,15 +307,7 @@ class RevocationStore(StoreSection):
 
         :param now: the time of the event, where that is not the revocation date.
         """
-        record = revocable(tx, serial)
-        hold = RevocationReason.CERTIFICATE_HOLD
-        if record.revoked_at is not None and (record.reason is not hold or reason is hold):
-            return record, False
-        first = revoked_at if record.revoked_at is None else record.revoked_at
-        list_revocation(tx, record.issuer_id, serial, record.not_after, crl_entry(serial, first, reason))
-        changed = set_status(tx, record, first, reason)
-        write_event(tx, _about(event, record), now or revoked_at)
-        return changed, True
+        return revoke_record(tx, revocable(tx, serial), revoked_at, reason, event, now)
 
     @write_transaction
     def release(self, tx: Transaction, serial: int, event: Event, now: datetime) -> CertificateRecord:

@@ -30,6 +30,7 @@ from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
+from pikachu.storage.device_retirement import DeviceRetirementStore
 from pikachu.storage.devices import DeviceStore
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.enrollment_batches import BatchStore
@@ -87,6 +88,7 @@ class Store(
     ChallengePasswordStore,
     BatchStore,
     DeviceStore,
+    DeviceRetirementStore,
     CSRStore,
     TemplateStore,
     SessionStore,

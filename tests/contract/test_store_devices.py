@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from secrets import token_bytes
 from typing import Any
 
 import pytest
 
-from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RetiredDevice
+from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.devices import Device, DeviceState, renewal_times
+from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.people import NewChallengePassword
 from pikachu.storage.settings import StoreSettings
-from tests.support.databases import NOW, Opened, event, execute, opened
+from pikachu.x509.bound_names import read_bound_names
+from tests.support.databases import NOW, Opened, event, execute, opened, seal
 
 DAY = timedelta(days=1)
 HOLD = RevocationReason.CERTIFICATE_HOLD
@@ -193,3 +198,71 @@ def test_backfill(database_url: str) -> None:
         assert db.get(db.store.devices(ListQuery(), NOW)).unindexed == 0
         found = db.get(db.store.certificates(ListQuery(filters={"device": str(device.id)}), NOW)).items
         assert len(found) == 6
+
+
+def named_challenge(db: Opened, name: str, owner_id: int | None) -> int:
+    """The id of a challenge password that is bound to a name."""
+    number = token_bytes(8)
+    names = read_bound_names(f"CN={name}", [])
+    challenge = NewChallengePassword(number, number.hex()[:8], seal, owner_id, NOW + DAY, "", names)
+    return db.get(db.store.add_challenge(challenge, event(), NOW)).id
+
+
+def retired_event(device: Device) -> Event:
+    """The event of a retirement."""
+    return Event("retire", "device", device.name, "someone", owner_id=device.owner_id)
+
+
+def test_retirement(db: Opened) -> None:
+    """DEV-2: its certificates are revoked, its challenge passwords ended, and nothing is issued any more."""
+    records = [db.issue("pump", owner_id=1, intent={"not_after": NOW + days * DAY}) for days in (-1, 9, 9, 9)]
+    other = db.issue("pump", owner_id=2)
+    db.get(db.store.revoke(records[1].serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    db.get(db.store.revoke(records[2].serial, NOW, HOLD, event("revoke")))
+    db.get(db.store.delete_certificate(records[3].id, event("delete"), NOW))
+    ids = [named_challenge(db, name, owner_id) for name, owner_id in (("PUMP", 1), ("pump", 2), ("pumps", 1))]
+    device_id = records[0].device_id or 0
+    listed = db.get(db.store.challenges(ListQuery(filters={"device": str(device_id)}), NOW)).items
+    assert [one.id for one in listed] == ids[:1]
+    begun, _ = db.begin("pump", owner_id=1, device="pump")
+    compromise = RevocationReason.KEY_COMPROMISE
+    done = db.get(db.store.retire_device(device_id, compromise, retired_event, NOW))
+    assert (done.certificates, done.challenge_passwords) == (2, 1)
+    assert done.device.state(NOW) is DeviceState.RETIRED
+    assert [one.id for one in devices(db, filters={"state": "retired"})] == [device_id]
+    reasons = [db.get(db.store.certificate_by_serial(one.serial, deleted=True)).reason for one in records]
+    assert reasons == [None, RevocationReason.SUPERSEDED, compromise, compromise]
+    assert db.get(db.store.certificate(other.id)).revoked_at is None
+    available = db.get(db.store.challenges(ListQuery(sort="id", filters={"status": "available"}), NOW)).items
+    assert [one.id for one in available] == ids[1:]
+    # What was being signed is revoked with it.
+    late = db.complete(begun, b"late")
+    assert (late.reason, late.device_id) == (compromise, device_id)
+    assert db.get(db.store.crl_entries(db.issuer.id, 0))[1] == 4  # type: ignore[index]
+    with pytest.raises(RetiredDevice):
+        db.begin("PUMP", owner_id=1, device="PUMP")
+    db.begin("pump", owner_id=2, device="pump")
+    with pytest.raises(Conflict):
+        db.get(db.store.retire_device(device_id, compromise, retired_event, NOW))
+    events = [record.event for record in db.get(db.store.device_events(device_id, 50))]
+    assert [one.type for one in events if one.resource_type == "device"] == ["retire"]
+    assert len([one for one in events if one.type == "revoke" and one.details.get("subject")]) == 2
+    device = db.get(db.store.reinstate_device(device_id, retired_event, NOW))
+    assert device.state(NOW) is DeviceState.OVERDUE
+    with pytest.raises(Conflict):
+        db.get(db.store.reinstate_device(device_id, retired_event, NOW))
+    assert db.issue("pump", owner_id=1, device="pump").device_id == device_id
+    assert db.get(db.store.device(device_id)).state(NOW) is DeviceState.OK
+
+
+def test_a_retired_device_is_not_approved(db: Opened) -> None:
+    """Neither does a repetition get the certificate from before."""
+    record = db.issue("pump", dedupe=b"repeated")
+    pending = db.get(db.store.begin(db.request("pump"), None, NOW))
+    assert isinstance(pending, Begun)
+    db.get(db.store.retire_device(record.device_id or 0, RevocationReason.SUPERSEDED, retired_event, NOW))
+    intent = db.intent(db.request("pump"), "pump", device="pump")
+    with pytest.raises(RetiredDevice):
+        db.get(db.store.approve(pending.request_id, intent, "root", event(), NOW))
+    with pytest.raises(RetiredDevice):
+        db.get(db.store.begin(db.request("pump", dedupe=b"repeated"), None, NOW))

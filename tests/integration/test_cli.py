@@ -441,3 +441,29 @@ def test_beside_another_user_of_the_database(site: Site) -> None:
     assert [process.returncode for process in running] == [0, 0]
     assert len(serials) == 2
     site.do("audit", "verify")
+
+
+def test_devices(alice: Site) -> None:
+    """DEV-1, DEV-2: device list, retire and reinstate."""
+    serial = serial_of(alice.do("sign", csr(alice)))
+    with opened(load(alice.path("config.ini"), {})) as app:
+        account = done(app.store.account_by_name("alice"))
+        assert account is not None
+        _, request = make_csr(subject="pump", slot=7)
+        done(app.registration.sign(account_principal(account, "192.0.2.1"), request, Method.API))
+    rows = alice.rows("device", "list")
+    assert [(row[1], row[2], row[6], row[8]) for row in rows] == [
+        ("device.example.com", "ok", "CLI", "-"),
+        ("pump", "ok", "API", "alice"),
+    ]
+    assert [row[1] for row in alice.rows("device", "list", "--search", "PUM", "--state", "ok")] == ["pump"]
+    number = rows[0][0]
+    out = alice.do("device", "retire", number, "--reason", "keyCompromise")
+    assert out == "retired device.example.com: revoked certificates: 1, ended challenge passwords: 0"
+    assert "retired" in alice.refused("device", "retire", number)
+    assert "retired" in alice.refused("sign", csr(alice, slot=8))
+    assert [row[2] for row in alice.rows("device", "list")] == ["retired", "ok"]
+    assert alice.do("device", "reinstate", number) == "back in service: device.example.com"
+    alice.refused("device", "retire", "999")
+    with opened(load(alice.path("config.ini"), {})) as app:
+        assert done(app.store.certificate_by_serial(int(serial, 16))).reason is RevocationReason.KEY_COMPROMISE

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.devices import Device
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
@@ -48,6 +49,21 @@ def test_each_way_adds_to_the_device(server: Server, name: str) -> None:
     if before:
         assert device.id == before[0].id
         assert device.enrolled_at >= before[0].enrolled_at
+
+
+@pytest.mark.parametrize("name", [*ENROLLING, *SCEP_WAYS, "EST repeated", "SCEP PKCSReq repeated"])
+def test_a_retired_device_gets_nothing(server: Server, name: str) -> None:
+    """DEV-2: over any way, with any credentials; and OCSP tells that its certificates are revoked."""
+    person, way = Person(server), WAYS[name]
+    # The second is what SCEP clients ask for.
+    first, _ = (server.stack.issue(one, owner_id=person.account.id) for one in (person.username, "device"))
+    attempt = way.prepare(person)
+    app = server.stack.app
+    for device in devices(person):
+        result_of(app.devices.retire(person.principal, device.id, RevocationReason.SUPERSEDED))
+    assert result_of(app.store.certificate(first.record.id)).reason is RevocationReason.SUPERSEDED
+    assert attempt() not in ("200", "201", "SUCCESS")
+    assert all(device.certificate_id is None for device in devices(person))
 
 
 def test_timeline(server: Server) -> None:

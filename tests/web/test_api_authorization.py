@@ -115,6 +115,10 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/batches/<id>/passwords": own(Scope.ENROLL),
     "POST /api/v1/batches/<id>/end": own(Scope.ENROLL),
     "POST /api/v1/batches/<id>/resumption": own(Scope.ENROLL, 409),
+    "GET /api/v1/devices": each(Scope.READ),
+    "GET /api/v1/devices/<id>": own(Scope.READ),
+    "POST /api/v1/devices/<id>/retirement": own(Scope.REVOKE),
+    "DELETE /api/v1/devices/<id>/retirement": own(Scope.REVOKE, 409),
     "POST /api/v1/users": admins(201),
     "GET /api/v1/users": admins(),
     "GET /api/v1/users/<id>": own(Scope.READ),
@@ -224,6 +228,9 @@ class World:
             new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
+        elif path.startswith("/devices/<id>"):
+            issued = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
+            new = rest.good("GET", f"/certificates/{issued}", who="alice")["device_id"]
         elif path.startswith("/batches/<id>"):
             new = self.made("/batches", self.body("POST /api/v1/batches"))
         elif path.startswith("/jobs/"):

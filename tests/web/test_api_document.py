@@ -60,6 +60,11 @@ def stored_csr(rest: REST) -> str:
     return f"{rest.good('POST', '/csrs', {'csr': csr_pem()}, who='root', status=201)['id']}"
 
 
+def device(rest: REST) -> str:
+    """Issue a certificate; return the id of its device."""
+    return f"{rest.good('GET', f'/certificates/{certificate(rest)}', who='root')['device_id']}"
+
+
 def batch(rest: REST) -> str:
     """Create an enrollment batch."""
     body = {"label": "x", "policy": "System", "names": "a"}
@@ -143,6 +148,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /certificates/preview": nothing,
     "POST /certificates/{id}/renewal": certificate,
     "POST /certificates/{id}/revocation": certificate,
+    "POST /devices/{id}/retirement": device,
     "POST /certificates/{id}/pfx": certificate_with_key,
     "POST /revocations": nothing,
     "POST /approvals/{id}/approval": approval,

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pikachu.core.model.certificates import RevocationReason
+from tests.support.deferreds import result_of
+from tests.support.rest import csr_pem, make_rest
 from tests.support.stack import Stack, build_core
-from tests.support.visitor import Pages, make_pages, text_of
+from tests.support.visitor import Pages, asks_again, make_pages, text_of
 
 DAY = 86400
 
@@ -79,3 +81,90 @@ def test_challenge_passwords_need_a_certificate(stack: Stack, pages: Pages) -> N
     assert reply.status == 409
     assert "were deleted" in text_of(reply.body.decode())
     assert "No devices yet" in alice.get("/devices")
+
+
+def test_retire(stack: Stack, pages: Pages) -> None:
+    """DEV-2: with a typed word and a reason; the device can be put back in service."""
+    alice, bob = pages.visitor("alice"), pages.visitor("bob")
+    owner = pages.accounts["alice"].id
+    leaf = stack.issue("pump", owner_id=owner)
+    path = f"/devices/{leaf.record.device_id}"
+    alice.post(f"{path}/challenge-passwords", {})
+    assert "nothing is issued to it any more" in text_of(alice.get(f"{path}/retire"))
+    assert asks_again(alice.post(f"{path}/retire", {"confirm": "yes", "reason": "superseded"}))
+    assert alice.post(f"{path}/retire", {"confirm": "retire", "reason": "certificateHold"}).status == 400
+    assert bob.post(f"{path}/retire", {"confirm": "retire", "reason": "superseded"}, page="/devices").status == 404
+    page = text_of(alice.follow(alice.post(f"{path}/retire", {"confirm": "retire", "reason": "keyCompromise"})))
+    assert "1 certificate revoked, 1 challenge password ended" in page
+    assert "Key compromise" in page
+    assert "Expired" in page
+    assert alice.post(f"{path}/retire", {"confirm": "retire"}).status == 409
+    record = result_of(stack.app.store.certificate(leaf.record.id))
+    assert record.reason is RevocationReason.KEY_COMPROMISE
+    assert "Retired" in text_of(alice.get("/devices?state=retired"))
+    assert bob.post(f"{path}/reinstate", {}, page="/devices").status == 404
+    page = text_of(alice.follow(alice.post(f"{path}/reinstate", {})))
+    assert "The device is back in service." in page
+    assert "Overdue" in page
+    assert alice.post(f"{path}/reinstate", {}).status == 409
+    stack.issue("pump", owner_id=owner)
+    assert "OK" in text_of(alice.get(path))
+
+
+def test_rest(stack: Stack) -> None:
+    """Listed by state and name, retired, refused, put back in service; OCSP's answer is that of the certificates."""
+    rest = make_rest(stack)
+    issued = rest.good("POST", "/certificates", {"csr": csr_pem("pump-1.example.com")}, who="alice", status=201)
+    path = f"/devices/{issued['device_id']}"
+    device = rest.good("GET", path, who="alice")
+    assert (device["name"], device["state"], device["owner"]) == ("pump-1.example.com", "ok", "alice")
+    assert (device["method"], device["certificates"], device["certificate_id"]) == ("API", 1, issued["id"])
+    assert rest.good("GET", "/devices?q=PUMP-1&state=ok&method=API", who="alice")["items"] == [device]
+    assert rest.good("GET", f"/certificates?device={device['id']}", who="alice")["items"][0]["id"] == issued["id"]
+    rest.bad(404, "GET", path, who="bob")
+    rest.bad(403, "GET", "/devices?owner=alice", who="bob")
+    rest.bad(400, "POST", f"{path}/retirement", {"reason": "certificateHold"}, who="alice")
+    done = rest.good("POST", f"{path}/retirement", {"reason": "keyCompromise"}, who="alice")
+    assert done == {"certificates_revoked": 1, "challenge_passwords_ended": 0}
+    rest.bad(409, "POST", f"{path}/retirement", {}, who="alice")
+    assert rest.good("GET", f"/status/{issued['serial']}")["status"] == "revoked"
+    device = rest.good("GET", path, who="alice")
+    assert (device["state"], device["retirement_reason"], device["certificate_id"]) == (
+        "retired",
+        "keyCompromise",
+        None,
+    )
+    again = {"csr": csr_pem("pump-1.example.com", slot=7)}
+    refusal = rest.bad(422, "POST", "/certificates", again, who="alice")
+    assert "retired" in str(refusal)
+    assert rest.good("DELETE", f"{path}/retirement", who="alice")["state"] == "overdue"
+    rest.bad(409, "DELETE", f"{path}/retirement", who="alice")
+    rest.good("POST", "/certificates", again, who="alice", status=201)
+    assert rest.good("GET", path, who="alice")["state"] == "ok"
+
+
+def test_jobs(stack: Stack) -> None:
+    """JOB-1: devices are retired and renewed together, each with its outcome."""
+    rest = make_rest(stack)
+    for number in range(3):
+        rest.good("POST", "/certificates", {"csr": csr_pem(f"pump-{number}", slot=number)}, who="alice", status=201)
+    ids = [one["id"] for one in rest.good("GET", "/devices?sort=id", who="alice")["items"]]
+    renewal = {"action": "renew", "resource": "devices", "ids": ids[:1]}
+    retirement = {
+        "action": "retire",
+        "resource": "devices",
+        "filter": {"q": "pump"},
+        "expected": 3,
+        "arguments": {"reason": "superseded"},
+    }
+    rest.bad(409, "POST", "/jobs", {**retirement, "expected": 2}, who="alice")
+    rest.bad(400, "POST", "/jobs", {**retirement, "arguments": {"reason": "certificateHold"}}, who="alice")
+    for body, failed in ((renewal, 0), (retirement, 0), (renewal, 1)):
+        job = rest.good("POST", "/jobs", body, who="alice", status=202)
+        rest.clock.pump([1.0] * 5)
+        job = rest.good("GET", f"/jobs/{job['id']}", who="alice")
+        assert (job["state"], job["failed"]) == ("completed", failed)
+    device = rest.good("GET", f"/devices/{ids[0]}", who="alice")
+    assert (device["state"], device["certificates"]) == ("retired", 2)
+    results = rest.good("GET", f"/jobs/{job['id']}/results", who="alice")["items"]
+    assert "no valid certificate" in results[0]["message"]

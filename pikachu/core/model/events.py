@@ -17,7 +17,7 @@ RESOURCE_TYPES: Final = (
 OBJECT_EVENT_TYPES: Final = (
     *("create", "update", "delete", "view", "download", "revoke", "release", "sign", "approve", "reject"),
     *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
-    *("complete", "cancel", "stop", "end", "import", "install", "reissue", "seal"),
+    *("complete", "cancel", "stop", "end", "import", "install", "reissue", "seal", "retire", "reinstate"),
 )
 ACCOUNT_EVENT_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),

@@ -31,6 +31,7 @@ class JobAction(StrEnum):
     ACTIVATE = "activate"
     SUSPEND = "suspend"
     EXPORT = "export"
+    RETIRE = "retire"
 
 
 class JobResource(StrEnum):
@@ -46,6 +47,7 @@ class JobResource(StrEnum):
     POLICIES = "policies"
     TOKENS = "tokens"
     SESSIONS = "sessions"
+    DEVICES = "devices"
 
 
 class ExportFormat(StrEnum):

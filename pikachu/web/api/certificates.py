@@ -56,7 +56,7 @@ from pikachu.x509.pem import certificates_pem
 _CERTIFICATE_FILTERS: Final = {
     name: name
     for name in (
-        *("status", "method", "issuer", "infrastructure", "policy", "key", "key_sha256", "owner"),
+        *("status", "method", "issuer", "infrastructure", "policy", "key", "key_sha256", "owner", "device"),
         *("expires", "expires_from", "expires_to", "issued", "issued_from", "issued_to"),
     )
 }
@@ -80,6 +80,7 @@ class CertificateSummary:
     infrastructure: Infrastructure | None
     policy: str
     owner: str | None
+    device_id: int | None
     created_at: datetime
     revoked_at: datetime | None
     reason: Annotated[str, REASON_NAMES] | None
@@ -243,7 +244,8 @@ class CertificatesAPI(Routes):
         dates (UTC, the last one included), or times such as ``2026-12-31T08:00:00Z`` (the last one excluded).
         ``status=revoked`` includes those on hold; ``on_hold`` lists only them.  ``key`` is a family (``RSA``, ``EC``,
         ``Ed25519``, ``PQC``) or a type such as ``EC/prime256v1``, ``key_sha256`` the SHA-256 of the public key,
-        ``policy`` a name, ``owner`` (for admins) a user's name.
+        ``policy`` a name, ``owner`` (for admins) a user's name,
+        ``device`` a device's id.
         The CA's own certificates (root, issuing CAs, OCSP responders …) are left out; for admins,
         ``infrastructure=include`` lists them too, and ``infrastructure=only`` nothing else.
         """
@@ -396,6 +398,7 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         infrastructure=record.infrastructure,
         policy=record.policy,
         owner=names.get(record.owner_id),
+        device_id=record.device_id,
         created_at=record.created_at,
         revoked_at=record.revoked_at,
         reason=None if record.reason is None else record.reason.wire_name,

@@ -29,6 +29,7 @@ from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.devices import DevicesAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.queries import check_choices, list_query
@@ -48,6 +49,7 @@ _LISTS: Final[Mapping[JobResource, Operation]] = {
     JobResource.USERS: UsersAPI.list.operation,
     JobResource.POLICIES: PoliciesAPI.list.operation,
     JobResource.TOKENS: TokensAPI.list.operation,
+    JobResource.DEVICES: DevicesAPI.list.operation,
 }
 _MAXIMUM_IDS: Final = 1000
 

@@ -10,16 +10,18 @@ from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import PikachuError
-from pikachu.core.model.certificates import Method
+from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.devices import Device, DeviceState
+from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.people import ChallengePassword
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.devices import Devices
-from pikachu.web.ui.certificates import CertificateRows, utc_text
+from pikachu.web.ui.certificates import HOLD, REASON_LABELS, REASONS, CertificateRows, utc_text
 from pikachu.web.ui.challenge_passwords import challenge_status
 from pikachu.web.ui.events import excerpt
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import BulkAction, Selection
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.text.descriptions import shown
 
@@ -61,6 +63,12 @@ class Row:
         """Return the colour of its state."""
         return _KINDS[self.state]
 
+    @property
+    def reason(self) -> str:
+        """Return the label of the reason for its retirement."""
+        reason = self.device.retired_reason
+        return "" if reason is None else REASON_LABELS[reason]
+
 
 @dataclass(frozen=True, slots=True)
 class ChallengeRow:
@@ -97,6 +105,11 @@ TABLE: Final[Table[Row]] = Table(
     empty="No devices yet: each name that a certificate is issued for is listed here.",
     empty_link=("/certificates/new", "New certificate"),
     search="Name, SAN or serial",
+    selection=Selection(
+        JobResource.DEVICES,
+        (BulkAction(JobAction.RENEW, "Renew", kind=""), BulkAction(JobAction.RETIRE, "Retire")),
+        lambda row: (row.device.id, row.name),
+    ),
 )
 
 
@@ -140,9 +153,46 @@ class DevicesPages(Pages):
             return await self._view(visit, error)
         return Redirect(f"/challenge-passwords/{challenge.id}", notice="Challenge password created.")
 
+    @page("GET", "/devices/<id>/retire", audience=Audience.USER)
+    async def retirement_form(self, visit: PageRequest) -> PageReply:
+        """Show the consequences, the reasons and the confirmation word."""
+        return await self._retire_form(visit, RevocationReason.CESSATION_OF_OPERATION.wire_name)
+
+    @page("POST", "/devices/<id>/retire", audience=Audience.USER)
+    async def retire(self, visit: PageRequest) -> PageReply:
+        """Retire the device (DEV-2)."""
+        chosen = visit.form.text("reason", RevocationReason.CESSATION_OF_OPERATION.wire_name)
+        try:
+            visit.form.require_confirmation("retire")
+            done = await self._devices.retire(visit.principal, visit.id, RevocationReason.from_name(chosen))
+        except PikachuError as error:
+            return await self._retire_form(visit, chosen, error)
+        notice = f"The device was retired: {_counted(done.certificates, 'certificate')} revoked, "
+        notice += f"{_counted(done.challenge_passwords, 'challenge password')} ended."
+        return Redirect(f"/devices/{visit.id}", notice=notice)
+
+    @page("GET", "/devices/<id>/reinstate", audience=Audience.USER)
+    async def reinstatement_form(self, visit: PageRequest) -> PageReply:
+        """Show the consequences."""
+        return HtmlPage.form("devices/reinstate.html", {"row": await self._row(visit)})
+
+    @page("POST", "/devices/<id>/reinstate", audience=Audience.USER)
+    async def reinstate(self, visit: PageRequest) -> PageReply:
+        """Put the device back in service."""
+        try:
+            await self._devices.reinstate(visit.principal, visit.id)
+        except PikachuError as error:
+            return HtmlPage.form("devices/reinstate.html", {"row": await self._row(visit)}, error)
+        return Redirect(f"/devices/{visit.id}", notice="The device is back in service.")
+
+    async def _retire_form(self, visit: PageRequest, chosen: str, error: PikachuError | None = None) -> PageReply:
+        reasons = [(reason.wire_name, label) for reason, label, _ in REASONS if reason is not HOLD]
+        context = {"row": await self._row(visit), "reasons": reasons, "chosen": chosen}
+        return HtmlPage.form("devices/retire.html", context, error)
+
     async def _view(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         actor = visit.principal
-        (row,) = await self._rows(visit, [await self._devices.get(actor, visit.id)])
+        row = await self._row(visit)
         certificates = await self._devices.certificates(actor, visit.id, _SHOWN)
         challenges = await self._devices.challenges(actor, visit.id, _SHOWN)
         now = self._now()
@@ -155,7 +205,15 @@ class DevicesPages(Pages):
         }
         return HtmlPage.form("devices/view.html", context, error)
 
+    async def _row(self, visit: PageRequest) -> Row:
+        (row,) = await self._rows(visit, [await self._devices.get(visit.principal, visit.id)])
+        return row
+
     async def _rows(self, visit: PageRequest, items: Sequence[Device]) -> Sequence[Row]:
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         now = self._now()
         return [Row(one, shown(one.name), names.get(one.owner_id, NOBODY), one.state(now)) for one in items]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -46,6 +46,7 @@ _RESOURCES: Final = {
     JobResource.USERS: ("user", "users", "/users"),
     JobResource.POLICIES: ("policy", "policies", "/policies"),
     JobResource.TOKENS: ("token", "tokens", "/account"),
+    JobResource.DEVICES: ("device", "devices", "/devices"),
 }
 #: What the question says about the consequences.
 _CONSEQUENCES: Final = {
@@ -72,6 +73,16 @@ _CONSEQUENCES: Final = {
     (JobResource.TEMPLATES, JobAction.DELETE): "CSRs and policies that were created with them are kept.",
     (JobResource.CHALLENGE_PASSWORDS, JobAction.DELETE): "They can no longer be used to enroll.",
     (JobResource.POLICIES, JobAction.DELETE): "Certificates that were issued under them stay valid.",
+    (
+        JobResource.DEVICES,
+        JobAction.RETIRE,
+    ): "All their valid certificates are revoked, their challenge passwords are ended, and nothing is issued to them "
+    "until they are put back in service.",
+    (
+        JobResource.DEVICES,
+        JobAction.RENEW,
+    ): "Certificates with the names and policies of the current ones, and with new keys that are stored here, will be "
+    "issued. The present ones stay valid.",
     (JobResource.USERS, JobAction.ACTIVATE): "They can sign in and enroll.",
     (JobResource.USERS, JobAction.SUSPEND): "Their sessions and tokens end, and they can neither sign in nor enroll.",
 }
@@ -281,6 +292,8 @@ class _Draft:
         if self.action is JobAction.EXPORT:
             known = _FORMATS if self.resource is JobResource.CERTIFICATES else _FORMATS[:1]
             return [(one.value, label) for one, label in known]
+        if self.action is JobAction.RETIRE:
+            return [(reason.wire_name, label) for reason, label, _ in REASONS if reason != HOLD]
         if (self.resource, self.action) in _REVOKES:
             named = [(reason.wire_name, f"Revoke: {label.lower()}") for reason, label, _ in REASONS if reason != HOLD]
             return [*named, ("", "Do not revoke")]
@@ -289,7 +302,7 @@ class _Draft:
     @property
     def argument(self) -> str:
         """Return the name of the action's argument, or an empty string."""
-        if self.action in (JobAction.REVOKE, JobAction.REJECT):
+        if self.action in (JobAction.REVOKE, JobAction.RETIRE, JobAction.REJECT):
             return "reason"
         if self.action is JobAction.EXPORT:
             return "format"
@@ -300,6 +313,8 @@ class _Draft:
         """Return the reason that is selected at first."""
         if self.action is JobAction.EXPORT:
             return ExportFormat.CSV
+        if self.action is JobAction.RETIRE:
+            return RevocationReason.CESSATION_OF_OPERATION.wire_name
         revocation = self.resource is JobResource.CERTIFICATES
         return RevocationReason.UNSPECIFIED.wire_name if revocation else ""
 
