@@ -41,7 +41,6 @@ from pikachu.core.model.certificates import (
     StatusChange,
     StatusRecord,
 )
-from pikachu.core.model.counts import Batch, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, NewAccount, NewToken, Token
@@ -50,8 +49,10 @@ from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecor
 from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
+from pikachu.core.preference_interfaces import IPreferenceStore, ISetupStore
 from pikachu.core.recovery_interfaces import IRecoveryStore
 from pikachu.core.sign_in_interfaces import ISignInStore
+from pikachu.core.statistics_interfaces import IStatisticsStore
 
 if TYPE_CHECKING:
     # Nothing here needs its library.
@@ -535,25 +536,6 @@ class ISealedStore(Protocol):
         """
 
 
-class IStatisticsStore(Protocol):
-    """Counts of one owner's objects, or (``None``) of all."""
-
-    def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
-        """Return the current counts; a million certificates take a fraction of a second."""
-
-    def issued_before(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
-        """Count the *rows* certificates with the next smaller ids; the counted fields never change."""
-
-    def issued_after(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
-        """Count the *rows* certificates with the next greater ids."""
-
-    def newest_event(self) -> Deferred[int]:
-        """Return the id of the newest event of all processes, or 0 without one."""
-
-    def event_owners(self, after: int, until: int) -> Deferred[dict[int | None, int]]:
-        """Return the owners of the objects of the events after *after* up to *until*, with the newest event of each."""
-
-
 class IStore(
     ICertificateReader,
     IIssuanceStore,
@@ -576,6 +558,8 @@ class IStore(
     IEngineStore,
     IJobStore,
     ISignInStore,
+    IPreferenceStore,
+    ISetupStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -45,7 +45,9 @@ from pikachu.operations.jobs import Jobs
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
+from pikachu.operations.server_dates import ServerDates
 from pikachu.operations.server_view import ServerView
+from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.enrollment import EnrollmentService
 from pikachu.ra.est import ESTRegistration
@@ -172,6 +174,8 @@ class Application:
     assistant: Assistant
     inspection: Inspection
     operation: ServerView
+    server_dates: ServerDates
+    setup_checklist: SetupChecklist
     jobs: Jobs
     job_actions: JobActions
     job_runner: JobRunner

@@ -60,7 +60,9 @@ from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, en
 from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
+from pikachu.operations.server_dates import ServerDates, ServerFiles
 from pikachu.operations.server_view import ServerView
+from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.enrollment import EnrollmentService, EnrollmentSettings
@@ -567,6 +569,16 @@ def _assemble(
         ),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
         operation=ServerView(config, pools.files),
+        server_dates=ServerDates(
+            issuers=issuers,
+            root=root_certificate,
+            credentials=credentials,
+            publisher=publisher,
+            files=ServerFiles(https_certificates(config), growing_folders(config)),
+            pool=pools.files,
+            clock=clock,
+        ),
+        setup_checklist=SetupChecklist(store=store, config=config, clock=clock),
         jobs=jobs,
         job_actions=job_actions,
         job_runner=job_runner,

@@ -38,6 +38,7 @@ from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.renewals import RenewalPages
 from pikachu.web.ui.reports import ReportsPages
 from pikachu.web.ui.server_location import ServerLocations
+from pikachu.web.ui.setup import SetupPages
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
@@ -104,12 +105,15 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             statistics=app.statistics,
             readiness=app.readiness,
             inventory=app.inventory,
-            issuers=app.issuers,
+            dates=app.server_dates,
+            checklist=app.setup_checklist,
             sessions=app.sessions,
             event_feed=app.event_feed,
             recovery=app.recovery,
             clock=app.clock,
+            public_url=app.config.ca.public_url,
         ),
+        SetupPages(checklist=app.setup_checklist, root=app.root, locations=locations),
         ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs, authority=app.authority),
         EventsPages(inventory=app.inventory, verification=app.verification),

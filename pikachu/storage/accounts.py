@@ -19,6 +19,7 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
+from pikachu.storage.preferences import DELETE_OF_ACCOUNT
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 from pikachu.storage.sign_in import delete_reset, end_all_sessions, insert_reset
 from pikachu.storage.sign_in_schema import password_resets
@@ -376,7 +377,7 @@ class AccountStore(StoreSection):
         _require_present(account)
         event = decide(account)
         _keep_an_admin(tx, account)
-        for statement in (_all_tokens, _all_sessions, _all_certificates):
+        for statement in (_all_tokens, _all_sessions, _all_certificates, *DELETE_OF_ACCOUNT):
             tx.write(statement, {"b_id": account_id})
         delete_reset(tx, account_id)
         # User names have no spaces, so no lookup matches this name.

@@ -123,7 +123,7 @@ def _issued(tx: Transaction, owner_id: int | None, position: int, rows: int, *, 
 
 
 class StatisticsStore(StoreSection):
-    """See :class:`pikachu.core.interfaces.IStatisticsStore`."""
+    """See :class:`pikachu.core.statistics_interfaces.IStatisticsStore`."""
 
     @read_transaction
     def count(self, tx: Transaction, owner_id: int | None, now: datetime) -> Counts:

@@ -44,6 +44,7 @@ from pikachu.storage.nodes import NodeLock, NodeStore
 from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
 from pikachu.storage.owners import OwnerStore
 from pikachu.storage.policies import PolicyStore
+from pikachu.storage.preferences import PreferenceStore, SetupStore
 from pikachu.storage.quotas import require_quota
 from pikachu.storage.recovery import RecoveryStore
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
@@ -99,6 +100,8 @@ class Store(
     BackfillStore,
     JobStore,
     SignInStore,
+    PreferenceStore,
+    SetupStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -35,8 +35,14 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0020: no password resets.
+#: Statements that make a database of this version one of version 0021: no choices of accounts, no set-up checklist.
+AS_0021: Final = (
+    *(f"DROP TABLE {name}" for name in ("preferences", "saved_filters", "setup_marks")),
+    "UPDATE pikachu_schema SET version_num = '0021'",
+)
+#: And one of version 0020: no password resets.
 AS_0020: Final = (
+    *AS_0021,
     "DROP TABLE password_resets",
     "ALTER TABLE accounts DROP COLUMN must_change_password",
     "UPDATE pikachu_schema SET version_num = '0020'",

@@ -230,6 +230,7 @@ TABLE: dict[str, Expected] = {
     "GET /apis": USERS,
     "GET /apis/reference": USERS,
     "GET /config": ADMINS,
+    "GET /setup": ADMINS,
     "GET /logs": ADMINS,
     "GET /logs/lines": (302, 403, 403, 404),
 }
@@ -296,6 +297,10 @@ POSTS: dict[str, Audience] = {
     "POST /jobs/new": Audience.USER,
     "POST /jobs/<id>/cancel": Audience.USER,
     "POST /chat": Audience.USER,
+    "POST /setup/<name>/confirm": Audience.ADMIN,
+    "POST /setup/<name>/withdraw": Audience.ADMIN,
+    "POST /setup/dismiss": Audience.ADMIN,
+    "POST /setup/resume": Audience.ADMIN,
     "POST /certificates/<id>/renew": Audience.USER,
     "POST /certificates/<id>/renew/preview": Audience.USER,
     "POST /devices/<id>/challenge-passwords": Audience.USER,

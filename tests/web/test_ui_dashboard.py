@@ -82,7 +82,7 @@ def test_without_certificates(pages: Pages) -> None:
     """An empty dashboard says what to do."""
     page = pages.visitor("alice").get("/")
     assert "There are no certificates yet" in page
-    assert 'href="/ra"' in page
+    assert 'href="/certificates/new"' in page
 
 
 def test_charts_can_be_read(pages: Pages) -> None:

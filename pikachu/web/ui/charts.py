@@ -16,9 +16,11 @@ from markupsafe import Markup, escape
 _WIDTH: Final = 340
 _HEIGHT: Final = 160
 _LEFT: Final = 30
-_TOP: Final = 8
+_TOP: Final = 15
 _BOTTOM: Final = 22
 _ROW: Final = 30
+# The least distance of bars that have room for their numbers above them; else only the highest has its number.
+_NUMBER: Final = 20
 #: Number of colours in the style sheet.
 COLOURS: Final = 6
 
@@ -108,8 +110,11 @@ def bars(
                 bar = _bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tooltip)
                 shapes.append(_linked(bar, one.link(index)))
                 base += value
+        if base and (step >= _NUMBER or base == max(totals)):
+            y = _TOP + height - height * base / top - 3
+            shapes.append(_text(*_place(index, len(labels), x, step, y), short(base)))
         if index % every == 0:
-            shapes.append(_text(*_place(index, len(labels), x, step), label))
+            shapes.append(_text(*_place(index, len(labels), x, step, _HEIGHT - 6.0), label))
     description = f"{sum(totals):,} in all" + (f", at most {max(totals):,} in one bar" if totals else "")
     columns = [heading, *(one.name for one in series)]
     rows = [[label, *(f"{one.values[index]:,}" for one in series)] for index, label in enumerate(labels)]
@@ -175,9 +180,8 @@ def _linked(bar: Markup, link: str) -> Markup:
     return Markup('<a href="{}" tabindex="-1">{}</a>').format(link, bar) if link else bar
 
 
-def _place(index: int, count: int, x: float, step: float) -> tuple[float, float, str]:
-    """Return the position and anchor of a bar's label: centred, but within the drawing."""
-    y = _HEIGHT - 6.0
+def _place(index: int, count: int, x: float, step: float, y: float) -> tuple[float, float, str]:
+    """Return the position and anchor of a text of a bar: centred, but within the drawing."""
     if index == 0:
         return x, y, "start"
     return (_WIDTH, y, "end") if index == count - 1 else (x + step / 2, y, "middle")

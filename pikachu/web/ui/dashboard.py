@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from itertools import pairwise
 from typing import Final
@@ -22,8 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.accounts.sessions import Sessions
-from pikachu.auth.permissions import Audience
-from pikachu.ca.issuers import IssuingCAs
+from pikachu.auth.permissions import Audience, is_admin
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.core.model.account_objects import Session
@@ -31,13 +29,15 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
-from pikachu.core.model.times import rfc3339, utc
+from pikachu.core.model.times import rfc3339
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import text_error
 from pikachu.http.server_sent_events import EventStream
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.event_feed import EventFeed, Notification
 from pikachu.operations.readiness import Readiness
+from pikachu.operations.server_dates import ServerDates
+from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
@@ -54,18 +54,6 @@ _HEADERS: Final = {b"Cache-Control": b"no-store", b"X-Content-Type-Options": b"n
 _COLOURS: Final = {method.value: number for number, method in enumerate(Method, 1)}
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """When an issuing CA expires.
-
-    :param soon: within 90 days.
-    """
-
-    name: str
-    at: datetime
-    soon: bool
-
-
 class DashboardPages(Pages):
     """``/`` and the requests of its script."""
 
@@ -75,17 +63,21 @@ class DashboardPages(Pages):
         statistics: Statistics,
         readiness: Readiness,
         inventory: CertificateQueries,
-        issuers: IssuingCAs,
+        dates: ServerDates,
+        checklist: SetupChecklist,
         sessions: Sessions,
         event_feed: EventFeed,
         recovery: RevocationRecovery,
         clock: IClock,
+        public_url: str | None,
     ) -> None:
         self._statistics = statistics
         self._recovery = recovery
         self._readiness = readiness
         self._inventory = inventory
-        self._issuers = issuers
+        self._dates = dates
+        self._checklist = checklist
+        self._public_url = public_url
         self._sessions = sessions
         self._event_feed = event_feed
         self._clock = clock
@@ -123,11 +115,7 @@ class DashboardPages(Pages):
     async def _panels(self, actor: Principal) -> dict[str, object]:
         overview = await self._statistics.overview(actor)
         recent = await self._inventory.events(actor, ListQuery(limit=_RECENT))
-        now = utc(self._clock.seconds())
-        ends = [
-            End(issuer.name, issuer.certificate.not_after, (issuer.certificate.not_after - now).days < 90)
-            for issuer in self._issuers.current.values()
-        ]
+        setup = await self._checklist.state(actor) if is_admin(actor) else None
         return {
             "overview": overview,
             "counts": overview.counts,
@@ -136,7 +124,11 @@ class DashboardPages(Pages):
             "newest": recent.items[0].id if recent.items else 0,
             "health": await self._readiness.glance(),
             "recovered": await self._recovery.notice() if actor.is_admin else None,
-            "ends": ends,
+            "dates": await self._dates.dates(),
+            "space": await self._dates.space(actor),
+            "public_url": self._public_url,
+            "setup": None if setup is None or setup.complete or setup.dismissed else setup,
+            "empty": overview.counts is not None and not overview.counts.total and not overview.looked_at,
         }
 
 
@@ -157,9 +149,9 @@ def _charts(overview: Overview) -> dict[str, Chart]:
         "ending": bars(
             "ending",
             "Valid certificates that expire in each of the next 13 weeks",
-            [f"+{week}w" if week else "now" for week in range(len(weeks))],
+            _week_names(overview, len(weeks)),
             [Series("Certificates", weeks, 5, _week_links(overview, len(weeks)))],
-            heading="Week",
+            heading="Week from",
             every=2,
         ),
         "issued": bars(
@@ -179,6 +171,13 @@ def _charts(overview: Overview) -> dict[str, Chart]:
             link=lambda key: _list(key=key),
         ),
     }
+
+
+def _week_names(overview: Overview, weeks: int) -> list[str]:
+    """Return the first day of each week."""
+    if overview.counts is None:
+        return [""] * weeks
+    return [f"{overview.counts.at + timedelta(weeks=week):%m-%d}" for week in range(weeks)]
 
 
 def _week_links(overview: Overview, weeks: int) -> list[str]:

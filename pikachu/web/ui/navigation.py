@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 _GROUPS: Final = (
@@ -18,18 +19,17 @@ _GROUPS: Final = (
         ),
     ),
     (
-        "Enroll",
+        "Enrollment",
         (
             ("/policies", "Enrollment", False),
             ("/challenge-passwords", "Challenge Passwords", False),
             ("/batches", "Batches", False),
-            ("/templates", "Certificate Templates", False),
-            ("/x509-templates", "Templates", True),
         ),
     ),
+    ("Templates", (("/templates", "Certificate Templates", False), ("/x509-templates", "Templates", True))),
     ("Authority", (("/ca", "CA (RSA/EC)", False), ("/va", "VA (CRL)", False))),
     (
-        "Watch",
+        "Monitor",
         (
             ("/expiry", "Expiry", False),
             ("/events", "Events", False),
@@ -39,9 +39,11 @@ _GROUPS: Final = (
             ("/logs", "Logs", True),
         ),
     ),
-    ("Administer", (("/users", "Users", True), ("/config", "Config", True))),
-    ("Learn", (("/apis", "APIs", False), ("/help", "Help", False), ("/chat", "ChatPikachu", False))),
+    ("Administration", (("/users", "Users", True), ("/config", "Config", True))),
+    ("Help", (("/apis", "APIs", False), ("/help", "Help", False), ("/chat", "ChatPikachu", False))),
 )
+#: What tells entries of similar names apart.
+NOTES: Final = MappingProxyType({"/templates": "for CSRs and policies", "/x509-templates": "files to create them from"})
 
 
 def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:

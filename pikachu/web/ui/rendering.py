@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from pikachu import __version__
 from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.browser_names import browser_name
+from pikachu.web.ui.navigation import NOTES
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.tables import Heading
 
@@ -90,4 +91,5 @@ def _nav_link(context: Context, path: str, label: str) -> Markup:
     visit: Any = context.get("visit")
     waiting = visit.waiting if path == "/ra/approvals" and visit is not None else 0
     badge = Markup(' <span class="badge warn">{}<span class="sr"> waiting</span></span>').format(waiting)
-    return Markup('<a href="{}"{}>{}{}</a>').format(path, mark, escape(label), badge if waiting else "")
+    note = Markup(' <span class="note">{}</span>').format(NOTES[path]) if path in NOTES else ""
+    return Markup('<a href="{}"{}>{}{}{}</a>').format(path, mark, escape(label), badge if waiting else "", note)
