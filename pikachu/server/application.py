@@ -10,6 +10,7 @@ from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.password_resets import PasswordResets
+from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
@@ -136,6 +137,7 @@ class Application:
     challenge_passwords: ChallengePasswords
     batches: EnrollmentBatches
     holdings: Holdings
+    preferences: AccountPreferences
     sessions: Sessions
     drafts: Drafts
     password_resets: PasswordResets

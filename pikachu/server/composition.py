@@ -19,6 +19,7 @@ from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.password_resets import PasswordResets
+from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
@@ -501,6 +502,7 @@ def _assemble(
         challenge_passwords=challenge_passwords,
         batches=EnrollmentBatches(store=store, sealer=sealer, clock=clock, policies=policies, pool=pools.inspection),
         holdings=holdings,
+        preferences=AccountPreferences(store=store, clock=clock),
         sessions=Sessions(
             store=store,
             authenticator=authenticator,

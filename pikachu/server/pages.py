@@ -31,6 +31,7 @@ from pikachu.web.ui.new_certificate import NewCertificatePages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.password_reset import PasswordResetPages
 from pikachu.web.ui.policies import PoliciesPages
+from pikachu.web.ui.preferences import PreferencePages
 from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
 from pikachu.web.ui.register import RegisterPages
@@ -116,6 +117,8 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         SetupPages(checklist=app.setup_checklist, root=app.root, locations=locations),
         ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs, authority=app.authority),
+        JobsPages(jobs=app.jobs),
+        PreferencePages(preferences=app.preferences),
         EventsPages(inventory=app.inventory, verification=app.verification),
         ReportsPages(reports=app.reports, verification=app.verification, authority=app.authority),
         HelpPages(guide=app.guide),
@@ -173,6 +176,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         drafts=app.drafts,
         sealer=app.sealer,
         inventory=app.inventory,
+        preferences=app.preferences,
         clock=app.clock,
         pages=[one for part in parts for one in part.pages()],
         renderer=Renderer(static),

@@ -88,6 +88,7 @@ def fill(app: Application) -> Demo:
     selection = JobSelection((demo.ids["keys"] + 1, demo.ids["keys"] + 2))
     job = app.jobs.create(user, JobResource.KEYS, JobAction.DELETE, selection, JobArguments())
     demo.ids["jobs"] = result_of(job).id
+    demo.names["views"] = {"list": "certificates"}
     demo.names["va"] = {"ca": "ec"}
     demo.names["va/recovered"] = demo.names["va/recovered-all"] = {"name": "release"}
     demo.ids["va/recovered"] = recover(app, app.clock, 0x1234)[0]

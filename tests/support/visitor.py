@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -102,6 +102,11 @@ class Visitor:
         """
         token = self.csrf(page) if csrf is None else csrf
         body = urlencode({**self._version(path, fields or {}), **(fields or {}), "csrf": token}).encode()
+        return self.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+
+    def post_pairs(self, path: str, fields: Sequence[tuple[str, str]]) -> Response:
+        """Send a form in which a field may occur several times."""
+        body = urlencode([*fields, ("csrf", self.csrf())]).encode()
         return self.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
 
     def _version(self, path: str, fields: Mapping[str, str]) -> dict[str, str]:

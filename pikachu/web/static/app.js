@@ -33,11 +33,34 @@ each("[data-theme-toggle]", (button) => {
   });
 });
 
+const localTimes = document.documentElement.dataset.times === "local";
+const showLocal = (time, at) => {
+  const two = (number) => String(number).padStart(2, "0");
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const minute = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  const under = time.querySelector(".under");
+  if (under) under.textContent = minute;
+  // Elsewhere the element may show the time only, with its zone.
+  const text = time.firstChild.data;
+  const shown = /^\d{4}-/.test(text) ? (under ? `${day} ` : `${day} ${minute}`) : `${minute}:${two(at.getSeconds())} local`;
+  time.firstChild.data = shown;
+  const zone = time.querySelector(".utc");
+  if (zone) zone.textContent = " local";
+};
 const prepare = (within) => {
-  // Times are UTC; the tooltip adds the local time.
+  // Times are UTC, and the tooltip adds the local time; or the other way round, where the account has chosen that.
   each("time[datetime]", (time) => {
     const at = new Date(time.getAttribute("datetime"));
-    if (!Number.isNaN(at.valueOf())) time.title = `${time.getAttribute("datetime")} · local: ${at.toLocaleString()}`;
+    if (Number.isNaN(at.valueOf())) return;
+    time.title = `${time.getAttribute("datetime")} · local: ${at.toLocaleString()}`;
+    if (localTimes) showLocal(time, at);
+  }, within);
+  if (localTimes) each("th, td[data-label], label, .facts dt", (element) => {
+    if (element.dataset.label) element.dataset.label = element.dataset.label.replace("(UTC)", "(local)");
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (element.tagName !== "TD" && walker.nextNode()) {
+      walker.currentNode.data = walker.currentNode.data.replace("(UTC)", "(local)");
+    }
   }, within);
   each("[data-copy]", (element) => {
     element.hidden = false;

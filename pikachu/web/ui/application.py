@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from pikachu.accounts.drafts import Drafts
+from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.auth.permissions import Audience
@@ -128,6 +129,7 @@ class UIResource(Resource):
         drafts: Drafts,
         sealer: Sealer,
         inventory: CertificateQueries,
+        preferences: AccountPreferences,
         clock: IClock,
         pages: Iterable[Page],
         renderer: Renderer,
@@ -142,6 +144,7 @@ class UIResource(Resource):
         self._drafts = drafts
         self._sealer = sealer
         self._inventory = inventory
+        self._preferences = preferences
         self._clock = clock
         self._renderer = renderer
         self._klein = self._application().resource()
@@ -230,6 +233,7 @@ class UIResource(Resource):
                     await self._inventory.waiting(principal) if principal.is_admin and seen else 0,
                     draft_id=draft_id,
                     secret=open_secret(self._sealer, request.path.decode("ascii", "replace"), once) if once else "",
+                    preferences=await self._preferences.of(principal),
                 ),
                 [],
             )

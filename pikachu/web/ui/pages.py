@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pikachu.auth.permissions import Audience, require_audience
 from pikachu.core.model.account_objects import Session
 from pikachu.core.model.people import ANONYMOUS, Account, Principal
+from pikachu.core.model.preferences import Preferences
 from pikachu.core.model.sign_in import EndedSession
 from pikachu.http.request import BoundedRequest
 from pikachu.web.browsers import named_origin
@@ -35,6 +36,7 @@ class PageRequest:
     :param csrf: the CSRF token for this browser's forms.
     :param confirmed: whether the password was confirmed within the last five minutes.
     :param waiting: number of pending approvals, shown to administrators on every page.
+    :param preferences: the choices of the account.
     :param cookies: Set-Cookie values for the response.
     :param secret: a text that the redirect to this page brought, which is shown once; empty without one.
     :param ended: how the session of the browser's cookie has ended; ``None``: it has not, or that is not known.
@@ -55,6 +57,7 @@ class PageRequest:
     secret: str = field(default="", repr=False)
     ended: EndedSession | None = None
     draft_id: int | None = None
+    preferences: Preferences = field(default_factory=Preferences)
 
     @property
     def host(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.browser_names import browser_name
 from pikachu.web.ui.navigation import NOTES
 from pikachu.web.ui.static import StaticFiles
-from pikachu.web.ui.tables import Heading
+from pikachu.web.ui.tables import ListView
 
 FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
 
@@ -72,15 +72,22 @@ def duration(value: timedelta | None) -> str:
     return " ".join(units[:2]) or "0 s"
 
 
-def cells(row: Markup, headings: Sequence[Heading]) -> Markup:
-    """Label the cells of a list's row with the headings of their columns, which phones show beside them.
+def cells(row: Markup, view: ListView, item: object) -> Markup:
+    """Arrange the cells of a list's row as its columns are chosen, with their labels, which phones show beside them.
 
     :raises ValueError: when the row has not one cell for each column.
     """
     _, *texts = row.split("<td")
+    contents = dict(zip(view.cells, texts, strict=True))
     label = Markup('<td data-label="{}" data-part="{}"')
-    labelled = [label.format(heading.label, heading.part) + text for heading, text in zip(headings, texts, strict=True)]
-    return Markup("").join(labelled)
+    arranged = []
+    for heading in view.headings:
+        content = contents.get(heading.name)
+        if content is None:
+            assert heading.text is not None  # noqa: S101 - a column has a cell or a text
+            content = Markup(">{}</td>").format(heading.text(item) or "\u2013")
+        arranged.append(label.format(heading.label, heading.part) + content)
+    return Markup("").join(arranged)
 
 
 @pass_context

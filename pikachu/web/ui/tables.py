@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
+from pikachu.core.model.preferences import SavedFilter
 from pikachu.core.number_parsing import parse_number
 from pikachu.web.streamed_file import CSVStream
 from pikachu.web.ui.pages import PageRequest
@@ -106,6 +107,7 @@ class Heading:
     :param link: sorts by it; empty when it can't be sorted by.
     :param order: ``ascending``, ``descending``, or empty.
     :param sort: the store's sort field, or empty.
+    :param text: returns the text of its cells, where the page's template has no cell for it.
     :param part: of the card that a row is on a phone: ``title``, ``status``, ``actions``, or empty.
     """
 
@@ -115,6 +117,20 @@ class Heading:
     order: str
     sort: str = ""
     part: str = ""
+    text: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChoice:
+    """A column that can be shown and hidden.
+
+    :param usual: whether it is shown by default.
+    """
+
+    name: str
+    label: str
+    shown: bool
+    usual: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +138,10 @@ class ListView:
     """One page of a list, for ``macros.html``.
 
     :param problem: why the query can't be answered; empty: it was.
+    :param cells: the names of the columns that the page's template has cells for.
+    :param choices: the columns that can be shown and hidden.
+    :param saved: the account's saved filters of the list.
+    :param query_text: what the list is filtered and sorted by, as a query string.
     """
 
     table: Table[Any]
@@ -141,6 +161,10 @@ class ListView:
     unindexed: int
     actions: Sequence[BulkAction] = ()
     problem: str = ""
+    cells: Sequence[str] = ()
+    choices: Sequence[ColumnChoice] = ()
+    saved: Sequence[SavedFilter] = ()
+    query_text: str = ""
 
     def pick(self, item: object) -> tuple[int, str]:
         """Return the id and the name of a row that can be selected."""
@@ -370,6 +394,10 @@ class Table(Generic[T]):
             unindexed=page.unindexed,
             actions=self._actions(visit),
             problem=problem,
+            cells=[column.name for column in self._columns(visit) if not column.csv_only],
+            choices=self._choices(visit),
+            saved=visit.preferences.filters_of(self.name),
+            query_text=urlencode(state),
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:
@@ -383,13 +411,28 @@ class Table(Generic[T]):
         return [one for one in actions if visit.principal.is_admin or not one.admins]
 
     def _headings(self, visit: PageRequest, query: ListQuery, link: Callable[..., str]) -> list[Heading]:
-        columns = [column for column in self._columns(visit) if not column.csv_only]
-        title = next(column for column in columns if column.name != "id")
+        hidden = {one.name for one in self._choices(visit) if not one.shown}
+        title = self._title
         headings = []
-        for column in columns:
-            part = "title" if column is title else _CARD_PARTS.get(column.name, "")
-            headings.append(replace(_heading(column, query, link), part=part))
+        for column in self._columns(visit):
+            if column.name not in hidden:
+                part = "title" if column is title else _CARD_PARTS.get(column.name, "")
+                text = column.text if column.csv_only else None
+                headings.append(replace(_heading(column, query, link), part=part, text=text))
         return headings
+
+    @property
+    def _title(self) -> Column:
+        """The column that names a row, which is always shown."""
+        return next(column for column in self.columns if column.name != "id")
+
+    def _choices(self, visit: PageRequest) -> list[ColumnChoice]:
+        changed = visit.preferences.columns(self.name)
+        return [
+            ColumnChoice(column.name, column.label, column.csv_only == (column.name in changed), not column.csv_only)
+            for column in self._columns(visit)
+            if column is not self._title and _CARD_PARTS.get(column.name) != "actions"
+        ]
 
     def csv_columns(self, visit: PageRequest) -> list[Column]:
         """Return the columns of the CSV."""
