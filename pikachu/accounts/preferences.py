@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,6 +19,8 @@ from pikachu.core.model.preferences import MAX_FILTER_NAME, MAX_FILTER_QUERY, Pr
 from pikachu.core.model.times import utc
 from pikachu.core.preference_interfaces import IPreferenceStore
 
+#: The choices with their values, the default first.
+CHOICES: Final = MappingProxyType({"times": ("utc", "local"), "shortcuts": ("on", "off")})
 _LIST: Final = re.compile("[a-z0-9-]{1,40}")
 _COLUMN: Final = re.compile("[a-z0-9_]{1,40}")
 _MAX_COLUMNS: Final = 40
@@ -51,11 +54,17 @@ class AccountPreferences:
         )
 
     @uncancelled
-    async def choose_times(self, actor: Principal, *, local: bool) -> None:
-        """Choose between UTC and the browser's time zone."""
-        value = "local" if local else ""
-        event = _event(actor, "update", "times", times=value or "utc")
-        await self._store.set_preference(_account(actor), "times", value, event, utc(self._clock.seconds()))
+    async def choose(self, actor: Principal, name: str, value: str) -> None:
+        """Make one of the choices in :data:`CHOICES`.
+
+        :raises MalformedRequest: for another value.
+        """
+        default, *others = CHOICES[name]
+        if value != default and value not in others:
+            raise MalformedRequest(f"Choose {' or '.join(CHOICES[name])}.")
+        event = _event(actor, "update", name, value=value)
+        stored = "" if value == default else value
+        await self._store.set_preference(_account(actor), name, stored, event, utc(self._clock.seconds()))
 
     @uncancelled
     async def save_filter(self, actor: Principal, list_name: str, name: str, query: str) -> SavedFilter:

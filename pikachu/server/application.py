@@ -43,6 +43,7 @@ from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_runner import JobRunner
 from pikachu.operations.jobs import Jobs
+from pikachu.operations.quick_search import QuickSearch
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
@@ -178,6 +179,7 @@ class Application:
     operation: ServerView
     server_dates: ServerDates
     setup_checklist: SetupChecklist
+    quick_search: QuickSearch
     jobs: Jobs
     job_actions: JobActions
     job_runner: JobRunner

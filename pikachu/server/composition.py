@@ -56,6 +56,7 @@ from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_exports import JobExports
+from pikachu.operations.quick_search import QuickSearch
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
@@ -580,6 +581,7 @@ def _assemble(
             pool=pools.files,
             clock=clock,
         ),
+        quick_search=QuickSearch(inventory=inventory, accounts=accounts, guide=guide),
         setup_checklist=SetupChecklist(store=store, config=config, clock=clock),
         jobs=jobs,
         job_actions=job_actions,

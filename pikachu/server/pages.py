@@ -38,6 +38,7 @@ from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.renewals import RenewalPages
 from pikachu.web.ui.reports import ReportsPages
+from pikachu.web.ui.search import SearchPages
 from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.setup import SetupPages
 from pikachu.web.ui.sign_in import SignInPages
@@ -114,6 +115,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             clock=app.clock,
             public_url=app.config.ca.public_url,
         ),
+        SearchPages(search=app.quick_search),
         SetupPages(checklist=app.setup_checklist, root=app.root, locations=locations),
         ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs, authority=app.authority),

@@ -22,7 +22,7 @@ from tests.support.demo import PASSWORD, Demo, fill
 from tests.support.server import Server, running_server
 
 #: Events that go on as long as somebody listens, and the part of a page that is fetched when one comes.
-NO_PAGES = ("/live", "/live/panels", "/jobs/<id>/progress")
+NO_PAGES = ("/live", "/live/panels", "/search/results", "/jobs/<id>/progress")
 
 
 @dataclass(frozen=True)

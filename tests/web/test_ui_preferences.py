@@ -133,14 +133,17 @@ def test_columns(pages: Pages) -> None:
     assert alice.post_pairs("/views/certificates/columns", too_many).status == 400
 
 
-def test_times(pages: Pages) -> None:
-    """Each account chooses how times are shown; UTC is the default, and what pages without a script show."""
+def test_display(pages: Pages) -> None:
+    """Each account chooses how times are shown, and whether there are shortcuts."""
     alice = pages.visitor("alice")
     assert 'data-times="local"' not in alice.get("/keys")
-    assert "Times setting saved." in alice.follow(alice.post("/account/times", {"times": "local"}))
+    assert "Display settings saved." in alice.follow(alice.post("/account/display", {"times": "local"}))
     assert 'data-times="local"' in alice.get("/keys")
     assert '<option value="local" selected>' in alice.get("/account")
     assert 'data-times="local"' not in pages.visitor("bob").get("/keys")
-    alice.post("/account/times", {"times": "utc"})
+    assert 'data-shortcuts="off"' not in alice.get("/keys")
+    assert alice.post("/account/display", {"times": "moon"}).status == 400
+    alice.post("/account/display", {"times": "utc", "shortcuts": "off"})
+    assert 'data-shortcuts="off"' in alice.get("/keys")
     assert 'data-times="local"' not in alice.get("/keys")
-    assert events(pages) == [("update", "times")] * 2
+    assert events(pages) == [("update", "times"), ("update", "times"), ("update", "shortcuts")]

@@ -44,6 +44,11 @@ class Preferences:
         """Return whether times are shown in the browser's time zone in place of UTC."""
         return self.values.get("times") == "local"
 
+    @property
+    def shortcuts(self) -> bool:
+        """Return whether single keys are shortcuts."""
+        return self.values.get("shortcuts") != "off"
+
     def columns(self, list_name: str) -> frozenset[str]:
         """Return the columns of a list whose display differs from its default."""
         return frozenset(filter(None, self.values.get(f"columns:{list_name}", "").split(",")))

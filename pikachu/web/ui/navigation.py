@@ -45,6 +45,31 @@ _GROUPS: Final = (
 #: What tells entries of similar names apart.
 NOTES: Final = MappingProxyType({"/templates": "for CSRs and policies", "/x509-templates": "files to create them from"})
 
+#: The key after ``g`` that opens a page of the menu.
+SHORTCUTS: Final = MappingProxyType(
+    {
+        "h": "/",
+        "n": "/certificates/new",
+        "c": "/certificates",
+        "d": "/devices",
+        "r": "/ra",
+        "a": "/ra/approvals",
+        "q": "/csrs",
+        "k": "/keys",
+        "p": "/policies",
+        "x": "/expiry",
+        "e": "/events",
+        "j": "/jobs",
+        "u": "/users",
+    }
+)
+_KEYS: Final = {path: key for key, path in SHORTCUTS.items()}
+
+
+def shortcut(path: str) -> str:
+    """Return the key after ``g`` that opens that page, or an empty string."""
+    return _KEYS.get(path, "")
+
 
 def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return (heading, [(path, label)]) of each group with entries for the role."""

@@ -1,4 +1,4 @@
-"""Saved filters and columns of lists, with plain forms above each list, and how times are shown (UI-2)."""
+"""Saved filters and columns of lists, with plain forms above each list, and display settings (UI-2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
 
 
 class PreferencePages(Pages):
-    """``/views/<list>`` and ``/account/times``: the choices of an account."""
+    """``/views/<list>`` and ``/account/display``: the choices of an account."""
 
     def __init__(self, *, preferences: AccountPreferences) -> None:
         self._preferences = preferences
@@ -72,8 +72,14 @@ class PreferencePages(Pages):
         await self._preferences.choose_columns(visit.principal, visit.path["list"], changed)
         return Redirect(own_path(form.text("back")), "Columns saved.")
 
-    @page("POST", "/account/times", audience=Audience.USER)
-    async def choose_times(self, visit: PageRequest) -> PageReply:
-        """Choose between UTC and the browser's time zone."""
-        await self._preferences.choose_times(visit.principal, local=visit.form.text("times") == "local")
-        return Redirect("/account", "Times setting saved.")
+    @page("POST", "/account/display", audience=Audience.USER)
+    async def choose_display(self, visit: PageRequest) -> PageReply:
+        """Choose between UTC and the browser's time zone, and whether single keys are shortcuts."""
+        for name, present in (
+            ("times", "local" if visit.preferences.local_times else "utc"),
+            ("shortcuts", "on" if visit.preferences.shortcuts else "off"),
+        ):
+            value = visit.form.text(name, present)
+            if value != present:
+                await self._preferences.choose(visit.principal, name, value)
+        return Redirect("/account", "Display settings saved.")

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pikachu import __version__
 from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.browser_names import browser_name
-from pikachu.web.ui.navigation import NOTES
+from pikachu.web.ui.navigation import NOTES, shortcut
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.tables import ListView
 
@@ -99,4 +99,6 @@ def _nav_link(context: Context, path: str, label: str) -> Markup:
     waiting = visit.waiting if path == "/ra/approvals" and visit is not None else 0
     badge = Markup(' <span class="badge warn">{}<span class="sr"> waiting</span></span>').format(waiting)
     note = Markup(' <span class="note">{}</span>').format(NOTES[path]) if path in NOTES else ""
-    return Markup('<a href="{}"{}>{}{}{}</a>').format(path, mark, escape(label), badge if waiting else "", note)
+    key = Markup(' data-key="{}"').format(shortcut(path)) if shortcut(path) else ""
+    attributes = Markup("{}{}").format(mark, key)
+    return Markup('<a href="{}"{}>{}{}{}</a>').format(path, attributes, label, badge if waiting else "", note)
