@@ -1,4 +1,4 @@
-"""What a running server needs attention for in time: certificates and CRLs that expire, and disk space."""
+"""Dates and disk space that need attention in time: certificates and CRLs that expire, and free space."""
 
 from __future__ import annotations
 

@@ -119,7 +119,6 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         SetupPages(checklist=app.setup_checklist, root=app.root, locations=locations),
         ExpiryPages(statistics=app.statistics),
         JobsPages(jobs=app.jobs, authority=app.authority),
-        JobsPages(jobs=app.jobs),
         PreferencePages(preferences=app.preferences),
         EventsPages(inventory=app.inventory, verification=app.verification),
         ReportsPages(reports=app.reports, verification=app.verification, authority=app.authority),

@@ -35,9 +35,17 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0021: no choices of accounts, no set-up checklist.
-AS_0021: Final = (
+#: Statements that make a database of this version one of version 0022: no choices of accounts, no set-up checklist.
+AS_0022: Final = (
     *(f"DROP TABLE {name}" for name in ("preferences", "saved_filters", "setup_marks")),
+    "UPDATE pikachu_schema SET version_num = '0022'",
+)
+#: And one of version 0021: no files of jobs.
+AS_0021: Final = (
+    *AS_0022,
+    "DROP TABLE job_files",
+    "DROP INDEX jobs_filed",
+    "ALTER TABLE jobs DROP COLUMN size",
     "UPDATE pikachu_schema SET version_num = '0021'",
 )
 #: And one of version 0020: no password resets.
