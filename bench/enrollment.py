@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from bench.figures import Figure, median_of
 from bench.load import Load
 from bench.messages import SCEP_SUCCESS, SCEPDevices, est_requests, p256_requests, rsa_keys, rsa_requests
+from bench.openbao import NAME as OPENBAO
+from bench.openbao import OpenBao, missing_openbao, openbao
 from bench.peers import installed, scepserver
+from bench.place import Place, enrolled_client
 from bench.run import Run
 
 _PEER = "scepserver"
@@ -20,24 +24,53 @@ _ISSUED = b"MII"
 
 
 def measure_est(run: Run) -> list[Figure]:
-    """EST with HTTP Basic over TLS; every answer follows the commit of its certificate."""
-    count, repeats = run.sizes.enrollments, run.sizes.repeats
-    keys = rsa_keys(run.data, run.sizes.keys)
-    kinds: list[tuple[str, Callable[[str], list[bytes]], float]] = [
-        ("P-256", lambda prefix: p256_requests(count, prefix), 2000),
-        ("RSA-2048", lambda prefix: rsa_requests(keys, count, prefix), 2000),
-    ]
+    """EST over TLS; every answer follows the commit of its certificate, as OpenBao's do."""
     place = run.place()
-    figures = []
-    with run.server(place):
+    text = place.config.read_text()
+    place.config.write_text(text.replace("[HTTPS]\n", "[HTTPS]\nrequest_client_certificate = true\n"))
+    with run.server(place), ExitStack() as stack:
         # Once, so that the password is known: it takes long on purpose.
         run.load(est_load(place.https, est_requests(p256_requests(2, "first"), place.basic)))
-        for kind, make, goal in kinds:
-            batches = [est_requests(make(f"est{batch}"), place.basic) for batch in range(repeats)]
-            (rate,) = median_of(repeats, each(run, [est_load(place.https, batch) for batch in batches]))
-            work = f"EST enroll, {kind}, keep-alive TLS, durable"
-            figures.append(Figure("est", work, rate, "/s", least=400, goal=goal))
-    return figures
+        peer = None if missing_openbao() else stack.enter_context(openbao(run))
+        return [_kept(run, place, peer), _rsa(run, place), _handshakes(run, place, peer)]
+
+
+def _kept(run: Run, place: Place, peer: OpenBao | None) -> Figure:
+    """Enroll with HTTP Basic over kept connections."""
+    csrs = _batches(run, "est")
+    ours = [est_load(place.https, est_requests(batch, place.basic)) for batch in csrs]
+    theirs = None if peer is None else [peer.load(batch, _CONNECTIONS) for batch in csrs]
+    return _beside("EST enroll, P-256, keep-alive TLS, durable", run, ours, theirs, goal=2)
+
+
+def _rsa(run: Run, place: Place) -> Figure:
+    """Enroll RSA keys with HTTP Basic over kept connections."""
+    keys = rsa_keys(run.data, run.sizes.keys)
+    count, repeats = run.sizes.enrollments, run.sizes.repeats
+    batches = [est_requests(rsa_requests(keys, count, f"est{batch}"), place.basic) for batch in range(repeats)]
+    (rate,) = median_of(repeats, each(run, [est_load(place.https, batch) for batch in batches]))
+    return Figure("est", "EST enroll, RSA-2048, keep-alive TLS, durable", rate, "/s", least=400, goal=2000)
+
+
+def _handshakes(run: Run, place: Place, peer: OpenBao | None) -> Figure:
+    """Enroll with a client certificate, with a connection and a full TLS handshake for each."""
+    client, csrs = enrolled_client(place), _batches(run, "tls")
+    loads = [est_load(place.https, est_requests(batch, close=True)) for batch in csrs]
+    ours = [replace(load, reconnect=True, client=str(client)) for load in loads]
+    theirs = None if peer is None else [peer.load(batch, _CONNECTIONS, close=True) for batch in csrs]
+    return _beside("EST enroll, P-256, client certificate, a TLS handshake each", run, ours, theirs, goal=1.5)
+
+
+def _batches(run: Run, prefix: str) -> list[list[bytes]]:
+    return [p256_requests(run.sizes.enrollments, f"{prefix}{number}") for number in range(run.sizes.repeats)]
+
+
+def _beside(work: str, run: Run, ours: Sequence[Load], theirs: Sequence[Load] | None, *, goal: float) -> Figure:
+    """Measure in turns with the peer, which stores its certificates on the disk, too."""
+    sides = [ours] if theirs is None else [ours, theirs]
+    rate, *peer_rates = median_of(run.sizes.repeats, *(each(run, side) for side in sides))
+    peer_rate = peer_rates[0] if peer_rates else None
+    return Figure("est", work, rate, "/s", peer_rate, OPENBAO, least=1, goal=goal, note=missing_openbao())
 
 
 def measure_scep(run: Run) -> list[Figure]:

@@ -40,6 +40,7 @@ class Load:
     :param reconnect: a connection a request, closed by the server.
     :param expect: octets that every answer's body holds; an answer without counts as failed.
     :param tolerant: count the good answers, however many others there are: for a peer that fails under load.
+    :param client: a PEM file with the TLS client's certificate and key; empty: none.
     :param more_ports: of further servers, which get every second, third … connection.
     """
 
@@ -53,6 +54,7 @@ class Load:
     repeat: bool = True
     expect: bytes = b""
     tolerant: bool = False
+    client: str = ""
     more_ports: tuple[int, ...] = ()
 
 
@@ -180,6 +182,8 @@ class _Run:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._context.check_hostname = False
             self._context.verify_mode = ssl.CERT_NONE
+            if load.client:
+                self._context.load_cert_chain(load.client)
         self._poll = select.epoll()
         self._connections: dict[int, _Connection] = {}
         self._most = load.most if load.repeat else min(load.most, len(load.requests))

@@ -117,11 +117,15 @@ def ocsp_gets(issuer: Certificate, serials: Iterable[int], path: str = "/ocsp/",
     return found
 
 
-def est_requests(csrs: Iterable[bytes], authorization: str) -> list[bytes]:
-    """EST's simpleenroll with HTTP Basic, in base64 as RFC 7030 has it."""
+def est_requests(csrs: Iterable[bytes], authorization: str = "", *, close: bool = False) -> list[bytes]:
+    """EST's simpleenroll, in base64 as RFC 7030 has it.
+
+    :param authorization: for HTTP Basic; empty for a client certificate.
+    :param close: whether each has a connection of its own.
+    """
     path, kind = "/.well-known/est/simpleenroll", "application/pkcs10"
-    fields = ("Content-Transfer-Encoding: base64", f"Authorization: {authorization}")
-    return [post(path, kind, base64.b64encode(csr), *fields) for csr in csrs]
+    fields = ["Content-Transfer-Encoding: base64", *([f"Authorization: {authorization}"] if authorization else [])]
+    return [post(path, kind, base64.b64encode(csr), *fields, close=close) for csr in csrs]
 
 
 def p256_requests(count: int, prefix: str) -> list[bytes]:

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
+
 from bench.messages import certificate_request, new_p256_key
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem_blocks import blocks
@@ -170,8 +172,25 @@ def founded(data: Path) -> Place:
     return place
 
 
+def enrolled_client(place: Place) -> Path:
+    """Enroll a device at the running server; return the PEM file with its certificate and its key."""
+    key, path = new_p256_key(), place.folder / "client.pem"
+    answer = _post_csr(place, certificate_request(key, "client.bench.example", ["client.bench.example"]))
+    (certificate,) = pkcs7.load_der_pkcs7_certificates(answer)
+    path.touch(mode=0o600)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    return path
+
+
 def _enroll(place: Place, name: str) -> int:
-    body = certificate_request(new_p256_key(), name, [name])
+    _post_csr(place, certificate_request(new_p256_key(), name, [name]))
+    with contextlib.closing(sqlite3.connect(place.database)) as database, database:
+        row = database.execute("SELECT serial FROM certificates WHERE common_name = ?", (name,)).fetchone()
+    return int(row[0], 16)
+
+
+def _post_csr(place: Place, body: bytes) -> bytes:
     context = ssl.create_default_context(cafile=str(place.folder / "pki/root.crt"))
     connection = http.client.HTTPSConnection("localhost", place.https, context=context, timeout=30)
     headers = {"Content-Type": "application/pkcs10", "Authorization": place.basic}
@@ -181,9 +200,7 @@ def _enroll(place: Place, name: str) -> int:
     connection.close()
     if answer.status != 200:
         raise RuntimeError(f"the first enrollment was answered with {answer.status}: {content[:200]!r}")
-    with contextlib.closing(sqlite3.connect(place.database)) as database, database:
-        row = database.execute("SELECT serial FROM certificates WHERE common_name = ?", (name,)).fetchone()
-    return int(row[0], 16)
+    return content
 
 
 def _wait_for_service_keys(database: Path) -> None:

@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from bench.enrollment import each, est_load
 from bench.figures import SAME, Figure, median_of
 from bench.messages import est_requests, ocsp_posts, p256_requests
+from bench.openbao import missing_openbao
 from bench.peers import installed
 from bench.place import Place
 from bench.run import Run
 from bench.status import ocsp_load, rate_of
-from bench.vault import missing_vault, vault_place
+from bench.vault import vault_place
 from tests.support.softhsm import CONFIGURATION, SoftToken, find_library
 
 _FILE = "key in a file"
@@ -69,7 +70,7 @@ def measure_ocsp_keys(run: Run) -> list[Figure]:
     """Answers signed ahead by the issuing CA's own key (no responder's): in a file, in OpenBao, in a token."""
     homes = {
         _FILE: (_in_file, ""),
-        "key in OpenBao": (_in_vault, missing_vault()),
+        "key in OpenBao": (_in_vault, missing_openbao()),
         "key in SoftHSM": (_in_token, missing_token()),
     }
     with ExitStack() as stack:

