@@ -197,11 +197,11 @@ class TestView:
         assert "Key usage Digital Signature" in said
         related = page[page.index("<h2>Related</h2>") :]
         links = dict(re.findall(r'<dt>([^<]+)</dt><dd><a href="([^"]+)">', related))
-        assert list(links) == ["CSR", "Policy", "Issuing CA", "Events", "Same key"]
+        assert list(links) == ["CSR", "Policy", "Device", "Issuing CA", "Events", "Same key"]
         links["Key"] = re.findall(r'href="(/keys/\d+)"', page)[0]
         for label, link in links.items():
             target = alice.get(html.unescape(link))
-            if label in ("Key", "CSR", "Policy", "Issuing CA"):
+            if label in ("Key", "CSR", "Policy", "Device", "Issuing CA"):
                 back = re.findall(r'href="(/certificates(?:/\d+|\?[^"]+))"', target)[0]
                 assert back == address or f'href="{address}"' in alice.get(html.unescape(back)), label
         assert re.search(r"Showing \S+ of 1\b", text_of(alice.get(html.unescape(links["Events"]))))

@@ -16,6 +16,7 @@ from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.x509.certificate import Certificate
 from pikachu.x509.extension_text import extension_text
+from pikachu.x509.text.descriptions import shown
 
 _KEY_USAGE: Final = "2.5.29.15"
 _EXTENDED_KEY_USAGE: Final = "2.5.29.37"
@@ -91,7 +92,7 @@ class CertificateLinks:
         else:
             links.append(Link("Policy", f"/policies/{policy.id}", policy.name))
         if record.device_id is not None:
-            links.append(Link("Device", f"/devices/{record.device_id}", record.name))
+            links.append(Link("Device", f"/devices/{record.device_id}", shown(record.name)))
         if issuer:
             links.append(Link("Issuing CA", f"/ca/{issuer}", issuer))
         if actor.is_admin and record.owner_id is not None:
