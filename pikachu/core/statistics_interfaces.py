@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from pikachu.core.model.counts import Batch, Counts
+from pikachu.core.model.counts import Batch, Counts, RenewalCounts
 
 
 class IStatisticsStore(Protocol):
@@ -15,6 +15,9 @@ class IStatisticsStore(Protocol):
 
     def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
         """Return the current counts; a million certificates take a fraction of a second."""
+
+    def renewals(self, owner_id: int | None, now: datetime) -> Deferred[RenewalCounts]:
+        """Return how certificates that expired lately were renewed; reads a bounded number of them."""
 
     def issued_before(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
         """Count the *rows* certificates with the next smaller ids; the counted fields never change."""

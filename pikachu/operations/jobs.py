@@ -136,7 +136,7 @@ class Jobs:
         job = await get_visible(actor, self._store.job(job_id), _KIND)
         if job.owner_id != actor.owner_id:
             raise NotAuthorized("Only the user who created this job can download its file.")
-        if job.state is JobState.RUNNING:
+        if job.action is JobAction.EXPORT and job.state is JobState.RUNNING:
             raise Conflict("This job has not ended. Wait until it is complete.")
         if not job.has_file(self._now()):
             raise NotFound(f"This job has no file, or it was deleted {FILE_LIFETIME.days} days after the job's end.")

@@ -22,7 +22,7 @@ from pikachu.auth.permissions import is_admin, require_scope
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
-from pikachu.core.model.counts import Batch, Counts, Issued
+from pikachu.core.model.counts import Batch, Counts, Issued, RenewalCounts
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 
@@ -168,6 +168,13 @@ class Statistics:
         elif changed and (scope.due is None or not scope.due.active()):
             scope.due = self._clock.callLater(self._remaining(scope, changed=True), self._overdue, scope)
         return self._shown(scope)
+
+    @uncancelled
+    async def renewals(self, actor: Principal) -> RenewalCounts:
+        """Return how the certificates that *actor* may see were renewed: all for an administrator."""
+        require_scope(actor, Scope.READ)
+        owner_id = None if is_admin(actor) else actor.owner_id or 0
+        return await self._store.renewals(owner_id, utc(self._clock.seconds()))
 
     def _scope(self, owner_id: int | None) -> _Scope:
         scope = self._scopes.get(owner_id)

@@ -47,6 +47,7 @@ from pikachu.storage.policies import PolicyStore
 from pikachu.storage.preferences import PreferenceStore, SetupStore
 from pikachu.storage.quotas import require_quota
 from pikachu.storage.recovery import RecoveryStore
+from pikachu.storage.renewal_statistics import RenewalStatisticsStore
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
 from pikachu.storage.sealed_columns import SealedStore, newest_sealed
 from pikachu.storage.sessions import SessionStore
@@ -97,6 +98,7 @@ class Store(
     SealedStore,
     AuditStore,
     StatisticsStore,
+    RenewalStatisticsStore,
     BackfillStore,
     JobStore,
     SignInStore,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.counts import DAYS_AHEAD, Counts
+from pikachu.core.model.counts import DAYS_AHEAD, Counts, RenewalCount
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, Role
@@ -185,3 +185,34 @@ def test_an_owners_events_of_a_kind(database_url: str, few: int) -> None:
         assert found(resource_name="a", resource_type="key") == [4]
         assert found(resource_type="user", resource_name="ann") == [5]
         assert found(resource_type="template") == []
+
+
+def test_renewals(db: Opened) -> None:
+    """Expired certificates by what followed them; valid ones by whether their renewal is due (DEV-1)."""
+
+    def add(name: str, created: int, days: int, *, owner_id: int = 1, policy: str = "fleet") -> int:
+        begin = NOW + created * DAY
+        intent = {"not_before": begin, "not_after": begin + days * DAY, "policy": policy}
+        request, _ = db.begin(name, intent=intent, owner_id=owner_id)
+        return db.complete(request, at=begin).id
+
+    add("in time", -40, 30)
+    add("in time", -12, 30)
+    add("late", -40, 30)
+    add("late", -5, 90)
+    add("missed", -40, 30)
+    add("of another", -40, 30)
+    add("of another", -12, 90, owner_id=2)
+    add("long ago", -90, 30)
+    add("due", -22, 30, policy="servers")
+    add("overdue", -26, 30, policy="servers")
+    add("new", -1, 30, policy="servers")
+    found = db.get(db.store.renewals(None, NOW))
+    assert found.complete
+    assert found.counts == (
+        RenewalCount("fleet", "EST", renewed=1, late=1, missed=2, due=0, overdue=0),
+        RenewalCount("servers", "EST", due=2, overdue=1),
+    )
+    assert [one.share for one in found.counts] == [25, None]
+    assert db.get(db.store.renewals(2, NOW)).counts == ()
+    assert [one.missed for one in db.get(db.store.renewals(1, NOW)).counts] == [2, 0]

@@ -23,10 +23,22 @@ pytestmark = pytest.mark.interop
 GENERATOR = Path(sys.executable).with_name("openapi-python-client")
 #: Uses the generated package: issue, list, get, revoke, and a refusal; prints what the answers contain.
 PROGRAM = """
-import json, sys
+import json, sys, time
 from generated import AuthenticatedClient
 from generated.api.certificates import certificates_create, certificates_get, certificates_list, certificates_revoke
-from generated.models import Revocation, RevocationReason, SignRequest
+from generated.api.jobs import jobs_create, jobs_file, jobs_get, jobs_results
+from generated.api.keys import keys_create, keys_get
+from generated.models import (
+    CertificateKey,
+    JobArgumentsDocument,
+    NewJobDocument,
+    NewJobDocumentAction,
+    NewJobDocumentResource,
+    NewKey,
+    Revocation,
+    RevocationReason,
+    SignRequest,
+)
 
 url, root, token, csr = sys.argv[1:]
 with AuthenticatedClient(base_url=url, token=token, verify_ssl=root) as client:
@@ -36,7 +48,38 @@ with AuthenticatedClient(base_url=url, token=token, verify_ssl=root) as client:
     revoked = certificates_revoke.sync(issued.id, client=client, body=revocation)
     read = certificates_get.sync(issued.id, client=client)
     refused = certificates_create.sync(client=client, body=SignRequest(csr="no CSR"))
+    key = keys_create.sync(client=client, body=NewKey(name="gateway", curve="prime256v1"))
+    names = [f"gateway-{number}.example.com" for number in range(3)]
+    ordered = [
+        certificates_create.sync(
+            client=client, body=SignRequest(subject=f"CN={name}", sans=[f"DNS:{name}"], key=CertificateKey(id=key.id))
+        )
+        for name in names
+    ]
+
+    def job(action, **arguments):
+        body = NewJobDocument(
+            action=action,
+            resource=NewJobDocumentResource.CERTIFICATES,
+            ids=[one.id for one in ordered],
+            arguments=JobArgumentsDocument(**arguments),
+        )
+        made = jobs_create.sync(client=client, body=body)
+        for _ in range(600):
+            if jobs_get.sync(made.id, client=client).state.value != "running":
+                break
+            time.sleep(0.1)
+        return made.id
+
+    exported = job(NewJobDocumentAction.EXPORT, format_="csv")
+    file = jobs_file.sync(exported, client=client).payload.read().decode()
+    ended = jobs_results.sync(job(NewJobDocumentAction.REVOKE, reason="superseded"), client=client)
+    used = {one.key_id for one in ordered} == {key.id}
     print(json.dumps({
+        "key": [key.type_.value, keys_get.sync(key.id, client=client).name, used],
+        "exported": [name in file for name in names],
+        "job": sorted((one.name, one.state.value) for one in ended.items),
+        "statuses": [certificates_get.sync(one.id, client=client).status.value for one in ordered],
         "serial": issued.serial,
         "listed": [one.serial for one in listed.items],
         "revoked": [revoked.status.value, read.status.value, read.reason.value],
@@ -61,7 +104,9 @@ def run(*arguments: str | Path, folder: Path) -> str:
 
 
 def test_generated_client(server: Server, tmp_path: Path) -> None:
-    """It is generated without a warning, issues, lists and revokes, and reads the problem of a refusal."""
+    """It is generated without a warning; issues, lists and revokes; reads the problem of a refusal; creates a key,
+    issues for names with it, and exports and revokes the certificates as jobs (JOB-1).
+    """
     with server.application() as app:
         account = result_of(
             app.accounts.add_user(SYSTEM, "alice", "a@example.com", Role.USER, AccountState.ACTIVE, "password")
@@ -74,7 +119,8 @@ def test_generated_client(server: Server, tmp_path: Path) -> None:
     assert url == f"https://localhost:{server.ports['https']}"
     settings = tmp_path / "settings.json"
     # The generated code is run as it is, without its formatter; the generator knows no media types of files.
-    files = set(re.findall(r'"(application/[a-z0-9+-]+)": ?\{"schema": ?\{"type": ?"string"', document.read_text()))
+    pattern = r'"((?:application|text)/[a-z0-9+-]+)": ?\{"schema": ?\{"type": ?"string"'
+    files = set(re.findall(pattern, document.read_text()))
     assert "application/pkix-cert" in files
     overrides = dict.fromkeys(files, "application/octet-stream")
     settings.write_text(json.dumps({"post_hooks": [], "content_type_overrides": overrides}))
@@ -91,3 +137,7 @@ def test_generated_client(server: Server, tmp_path: Path) -> None:
     assert result["serial"] in result["listed"]
     assert result["revoked"] == ["revoked", "revoked", "keyCompromise"]
     assert result["refused"][0] == 400
+    assert result["key"] == ["EC", "gateway", True]
+    assert result["exported"] == [True] * 3
+    assert result["job"] == [[f"gateway-{number}.example.com", "done"] for number in range(3)]
+    assert result["statuses"] == ["revoked"] * 3

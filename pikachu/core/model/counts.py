@@ -60,3 +60,43 @@ class Batch:
     first: int
     last: int
     full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalCount:
+    """How certificates of one policy and method were renewed: by a later certificate of the same name and owner.
+
+    :param renewed: of those that expired lately, the number that were renewed before their end.
+    :param late: renewed after their end.
+    :param missed: not renewed.
+    :param due: of the valid ones without a later certificate, the number whose renewal is due.
+    :param overdue: of these, the number whose renewal is overdue.
+    """
+
+    policy: str
+    method: str
+    renewed: int = 0
+    late: int = 0
+    missed: int = 0
+    due: int = 0
+    overdue: int = 0
+
+    @property
+    def share(self) -> int | None:
+        """The share that was renewed in time, in percent; ``None`` when none has expired."""
+        ended = self.renewed + self.late + self.missed
+        return None if not ended else 100 * self.renewed // ended
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalCounts:
+    """Renewal by policy and method.
+
+    :param since: certificates that have expired from this time on are counted.
+    :param complete: whether all are; otherwise those that expired last, or expire first.
+    """
+
+    since: datetime
+    at: datetime
+    complete: bool
+    counts: tuple[RenewalCount, ...]

@@ -46,7 +46,6 @@ class JobResource(StrEnum):
     USERS = "users"
     POLICIES = "policies"
     TOKENS = "tokens"
-    SESSIONS = "sessions"
     DEVICES = "devices"
 
 

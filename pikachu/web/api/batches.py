@@ -172,7 +172,7 @@ class BatchesAPI(Routes):
     @Operation(
         "GET",
         "/batches/<id>/labels",
-        scope=Scope.ENROLL,
+        scope=(Scope.READ, Scope.ENROLL),
         summary="Labels to print, with the challenge passwords of a batch as QR codes",
         query=("layout", "part"),
         choices={"layout": tuple(LabelLayout)},

@@ -53,7 +53,7 @@ class ReportsAPI(Routes):
     @Operation(
         "GET",
         "/reports/certificates",
-        scope=Scope.ADMIN,
+        scope=(Scope.READ, Scope.ADMIN),
         summary="The certificates issued in a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},
@@ -68,7 +68,7 @@ class ReportsAPI(Routes):
     @Operation(
         "GET",
         "/reports/audit",
-        scope=Scope.ADMIN,
+        scope=(Scope.READ, Scope.ADMIN),
         summary="The audit events of a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},

@@ -54,6 +54,32 @@ class StatisticsDocument:
     keys_complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RenewalRow:
+    """Certificates of one policy and method: of those that expired since ``since``, how many a later certificate of
+    the same name and owner has replaced (``renewed`` before the end, ``late`` after it, ``missed`` not at all); of the
+    valid ones without a later one, how many are ``due`` to be renewed, and ``overdue``.
+    """
+
+    policy: str
+    method: str
+    renewed: int
+    late: int
+    missed: int
+    due: int
+    overdue: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalsDocument:
+    """Renewal by policy and method; unless ``complete``, of the certificates that expired last or expire first."""
+
+    since: datetime
+    as_of: datetime
+    complete: bool
+    renewals: tuple[RenewalRow, ...]
+
+
 class StatisticsAPI(Routes):
     """Counts."""
 
@@ -96,3 +122,19 @@ class StatisticsAPI(Routes):
                 overview.complete,
             ),
         )
+
+    @Operation(
+        "GET",
+        "/statistics/renewals",
+        scope=Scope.READ,
+        summary="How certificates that expired in the last 30 days were renewed, by policy and method",
+        answer=RenewalsDocument,
+    )
+    async def renewals(self, call: Call) -> Answer:
+        """Return counts of one's own certificates, or for admins of all."""
+        found = await self._statistics.renewals(call.principal)
+        rows = tuple(
+            RenewalRow(one.policy, one.method, one.renewed, one.late, one.missed, one.due, one.overdue)
+            for one in found.counts
+        )
+        return Answer(200, RenewalsDocument(found.since, found.at, found.complete, rows))

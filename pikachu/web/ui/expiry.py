@@ -1,4 +1,4 @@
-"""``/expiry``: a calendar of the valid certificates that expire, each number with its list.
+"""``/expiry``: a calendar of the valid certificates that expire, each number with its list, and renewal by policy.
 
 Its weeks and days begin at the time of the count, which the dashboard shares, so that it costs no count of its own.
 """
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from pikachu.auth.permissions import Audience
+from pikachu.core.model.counts import RenewalCount, RenewalCounts
 from pikachu.core.model.times import rfc3339
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.web.ui.pages import PageRequest, Pages, page
@@ -44,6 +45,12 @@ def expiring_list(begin: datetime, end: datetime) -> str:
     return f"/certificates?{urlencode({'status': 'valid', 'expires_from': rfc3339(begin), 'expires_to': rfc3339(end)})}"
 
 
+def missed_list(renewals: RenewalCounts, count: RenewalCount) -> str:
+    """Return the address of the list of certificates of a policy and method that have expired."""
+    times = {"expires_from": rfc3339(renewals.since), "expires_to": rfc3339(renewals.at)}
+    return f"/certificates?{urlencode({'status': 'expired', 'policy': count.policy, 'method': count.method, **times})}"
+
+
 def calendar(overview: Overview) -> list[Week]:
     """Return the weeks that were counted; none before the first count is complete."""
     counts = overview.counts
@@ -70,6 +77,13 @@ class ExpiryPages(Pages):
 
     @page("GET", "/expiry", audience=Audience.USER)
     async def show(self, visit: PageRequest) -> PageReply:
-        """Show how many certificates expire on each of the next 91 days."""
+        """Show how many certificates expire on each of the next 91 days, and how those before were renewed."""
         overview = await self._statistics.overview(visit.principal)
-        return HtmlPage("dashboard/expiry.html", {"overview": overview, "weeks": calendar(overview)})
+        renewals = await self._statistics.renewals(visit.principal)
+        context = {
+            "overview": overview,
+            "weeks": calendar(overview),
+            "renewals": renewals,
+            "missed": [missed_list(renewals, one) for one in renewals.counts],
+        }
+        return HtmlPage("dashboard/expiry.html", context)
