@@ -136,6 +136,26 @@ def test_request_of_a_stored_key(rest: REST, asked: dict[str, Any]) -> None:
     assert rest.good("GET", f"/keys/{key['id']}", who="alice").items() >= {"requests": 1, "certificates": 1}.items()
 
 
+def test_request_of_names(rest: REST) -> None:
+    """CSR-1: subject and SANs as on the page, alone or in place of those of a template."""
+    key = new_key(rest, type="EC")["id"]
+    names = {"key_id": key, "subject": "CN=pump-77,O=Example", "sans": ["DNS:pump-77.example.com", "IP:192.0.2.7"]}
+    sans = ("X509v3 Subject Alternative Name", ["DNS:pump-77.example.com", "IP:192.0.2.7"])
+    for source in (names, {**names, "template": REQUEST}):
+        preview = rest.good("POST", "/csrs/preview", source, who="alice")
+        made = rest.good("POST", "/csrs", source, who="alice", status=201)
+        for one in (preview, made):
+            assert one["subject"] == "CN=pump-77,O=Example"
+            assert sans in [(extension["name"], extension["lines"]) for extension in one["extensions"]]
+        assert made["name"] == "pump-77"
+        assert bool(made["attributes"]) == ("template" in source)
+    only = rest.good("POST", "/csrs", {"key_id": key, "sans": ["DNS:a.example.com"]}, who="alice", status=201)
+    assert only["subject"] == ""
+    for wrong in ({"subject": "CN"}, {"sans": ["IP:999.1.1.1"]}, {"subject": "", "sans": []}):
+        rest.bad(400, "POST", "/csrs", {"key_id": key, **wrong}, who="alice")
+    rest.bad(400, "POST", "/csrs", {"csr": csr_pem(), "subject": "CN=a"}, who="alice")
+
+
 def test_request_refusals(rest: REST) -> None:
     """A request is sent or made, one of the two; keys of others are not found; a wrong text names its line."""
     key = new_key(rest, type="EC")["id"]

@@ -12,6 +12,7 @@ from pikachu.core.model.requests import CSR_STATES, StoredCSR
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.inventory.keys import MAXIMUM_NAME
+from pikachu.inventory.new_certificates import CertificateNames
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
@@ -27,31 +28,50 @@ _STATUS: Final = OneOf(CSR_STATES)
 
 @dataclass(frozen=True, slots=True)
 class NewCSR:
-    """Either ``csr`` (PEM, or Base64 of DER), or ``key_id`` of a stored key with ``template_id`` of a stored
-    certificate
-    template or its text in ``template``.  The name defaults to the common name.
+    """Either ``csr`` (PEM, or Base64 of DER), or ``key_id`` of a stored key with ``subject`` (RFC 4514), ``sans``
+    (``DNS:…``, ``IP:…``, ``email:…`` or ``URI:…``), or both.
+
+    ``template_id`` of a stored certificate template, or its text in ``template``, adds further extensions and
+    attributes; without ``subject`` and ``sans``, its names are used.  The name defaults to the common name.
     """
 
     VARIANTS: ClassVar = Variants(
-        (Variant(("csr",)), Variant(("key_id", "template_id")), Variant(("key_id", "template")))
+        (
+            Variant(("csr",)),
+            Variant(("key_id", "template_id"), ("subject", "sans")),
+            Variant(("key_id", "template"), ("subject", "sans")),
+            Variant(("key_id", "subject"), ("sans",)),
+            Variant(("key_id", "sans")),
+        )
     )
     EXAMPLE: ClassVar[dict[str, Any]] = {"csr": CSR, "name": "pump-001"}
 
     csr: str | None = None
     name: Annotated[str, Length(0, MAXIMUM_NAME)] = ""
     key_id: int | None = None
+    subject: str | None = None
+    sans: tuple[str, ...] | None = None
     template_id: int | None = None
     template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewedCSR:
-    """``key_id`` of a stored key with ``template_id`` of a stored certificate template, or its text."""
+    """``key_id`` of a stored key, with names or a certificate template as for a new CSR."""
 
-    VARIANTS: ClassVar = Variants((Variant(("template_id",)), Variant(("template",))))
+    VARIANTS: ClassVar = Variants(
+        (
+            Variant(("template_id",), ("subject", "sans")),
+            Variant(("template",), ("subject", "sans")),
+            Variant(("subject",), ("sans",)),
+            Variant(("sans",)),
+        )
+    )
     EXAMPLE: ClassVar[dict[str, Any]] = {"key_id": 1, "template": TEMPLATE}
 
     key_id: int
+    subject: str | None = None
+    sans: tuple[str, ...] | None = None
     template_id: int | None = None
     template: str | None = None
 
@@ -114,7 +134,7 @@ class CSRsAPI(Routes):
         "POST",
         "/csrs",
         scope=Scope.ENROLL,
-        summary="Keep a certificate request that was made elsewhere, or make one of a stored key and a template",
+        summary="Store a CSR that was created elsewhere, or create one with a stored key",
         body=NewCSR,
         answer=CSRDocument,
         statuses=(201,),
@@ -123,8 +143,7 @@ class CSRsAPI(Routes):
         """Store an uploaded CSR, or create one (CSR-1)."""
         body = call.take(NewCSR)
         if body.key_id is not None:
-            source = RequestSource(body.key_id, body.template_id, body.template)
-            stored = await self._requests.generate(call.principal, body.name, source)
+            stored = await self._requests.generate(call.principal, body.name, _source(body.key_id, body))
         else:
             stored = await self._requests.store(call.principal, body.name, (body.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
@@ -133,15 +152,14 @@ class CSRsAPI(Routes):
         "POST",
         "/csrs/preview",
         scope=Scope.READ,
-        summary="What a request of a stored key and a template would say; nothing is signed or kept",
+        summary="The content of a CSR with a stored key; nothing is signed or stored",
         body=PreviewedCSR,
         answer=CSRPreview,
     )
     async def preview(self, call: Call) -> Answer:
         """Preview a CSR without storing it (CSR-1)."""
         body = call.take(PreviewedCSR)
-        source = RequestSource(body.key_id, body.template_id, body.template)
-        preview = await self._requests.preview(call.principal, source)
+        preview = await self._requests.preview(call.principal, _source(body.key_id, body))
         view = preview.view
         return Answer(
             200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, preview.text)
@@ -218,6 +236,17 @@ class CSRsAPI(Routes):
             extensions=view.extensions,
             text=csr_text(stored.der),
         )
+
+
+def _source(key_id: int, body: NewCSR | PreviewedCSR) -> RequestSource:
+    """Return the key, the template and the names of a CSR to create.
+
+    :raises MalformedRequest: for wrong names, with a message for each.
+    """
+    names = None
+    if body.subject is not None or body.sans is not None:
+        names = CertificateNames.of(body.subject or "", body.sans or ())
+    return RequestSource(key_id, body.template_id, body.template, names)
 
 
 def _summary(stored: StoredCSR, names: OwnerNames) -> CSRSummary:
