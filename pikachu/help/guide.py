@@ -37,7 +37,7 @@ _SYNONYMS: Final = (
     "pqc post-quantum quantum ml-dsa mldsa dilithium",
     "renew renewal re-enroll re-enrollment reenroll",
     "expire expiry expires end ends ending",
-    "create make generate new add issue",
+    "create make generate new",
     "remove delete",
     "user account",
     "log-in login sign-in signin",
@@ -153,6 +153,8 @@ class Guide:
                     scores[index] += rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * lengths[index] / average))
                     covered[index] += rarity
         terms = {term for group in groups for term in group}
+        # A section about all of the question comes before one that repeats some of its words.
+        scores = [score * part / possible for score, part in zip(scores, covered, strict=True)] if groups else scores
         ranked = sorted(range(len(scores)), key=lambda index: -scores[index])
         return [
             Hit(section, _excerpt(section, terms), scores[index], covered[index] / possible)

@@ -46,6 +46,12 @@ SUBJECTS: Final = (
         "Find, download, renew, revoke and delete certificates.",
         "list file search show look up serial hold release export csv pkcs12 pfx chain revocation renewal",
     ),
+    Subject(
+        "/devices",
+        "Devices",
+        "See the devices, their state and when they should renew.",
+        "device renewal due overdue retire fleet inventory",
+    ),
     Subject("/ra", "RA (sign)", "Sign a CSR under a policy, after a preview.", "paste upload load registration reject"),
     Subject(
         "/ra/approvals",
