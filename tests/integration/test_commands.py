@@ -130,7 +130,8 @@ def test_every_command(server: Server, folder: Path) -> None:
         assert result.returncode == 0, (text, result.stdout[-500:], result.stderr[-2000:])
         done += 1
     assert done > 30
-    for name in ("device.crt", "renewed.crt", "scep.crt", "estca.pem", "cacerts.pem", "serverkeygen", "crl.pem"):
+    names = ("device.crt", "second.crt", "challenged.crt", "renewed.crt", "scep.crt", "estca.pem", "cacerts.pem")
+    for name in (*names, "serverkeygen", "crl.pem", "device.pfx", "stored.csr"):
         assert list(folder.glob(f"{name.partition('.')[0]}*")), name
         assert (folder / name).exists() or name == "estca.pem"
     said = subprocess.run(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.server.rest import api_routes
+from pikachu.web.api.openapi import describe
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, make_pages, text_of
 
@@ -55,6 +56,9 @@ def test_every_kind_of_endpoint(pages: Pages) -> None:
         "/.well-known/est/csrattrs",
         "/scep?operation=GetCACaps",
         "/scep?operation=PKIOperation",
+        "/scep?operation=GetNextCACert",
+        "/requests/ID/download",
+        "/api/v1/certificates/ID/pfx",
         "/ocsp",
         "/status/SERIAL",
         "/expired",
@@ -128,6 +132,31 @@ def test_reference_has_every_operation(pages: Pages) -> None:
         if "--data" in words:
             assert isinstance(json.loads(words[words.index("--data") + 1]), dict)
     assert "src=" not in page.partition("<main")[2]
+
+
+def test_search_in_the_reference(pages: Pages) -> None:
+    """API-2: operations are found by words of their method, path, summary and group; parameters are described."""
+    alice = pages.visitor("alice")
+    page = alice.get("/apis/reference?q=POST+revocation")
+    assert 'id="post-api-v1-certificates-id-revocation"' in page
+    assert 'id="get-api-v1-certificates"' not in page
+    page = alice.get("/apis/reference?q=get+/api/v1/keys")
+    assert "The next_cursor of the previous page." in text_of(page)
+    assert "Only objects with this type." in text_of(page)
+    assert "No operation matches “<b>”" in text_of(alice.get("/apis/reference?q=%3Cb%3E"))
+
+
+def test_every_parameter_is_described(pages: Pages) -> None:
+    """API-2: what a parameter does stands in the OpenAPI document, for readers and generated clients."""
+    document = describe(api_routes(pages.stack.app))
+    parameters = [
+        parameter
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", ())
+    ]
+    assert parameters
+    assert all(re.fullmatch(r"[A-Z].*\.", parameter["description"]) for parameter in parameters)
 
 
 def test_links_of_the_reference_lead_somewhere(pages: Pages) -> None:

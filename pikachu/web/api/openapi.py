@@ -38,6 +38,27 @@ _PROBLEM: Final[Schema] = {
         "failure_id": {"type": "string"},
     },
 }
+_PATH_DESCRIPTIONS: Final = {
+    "id": "The ID of the object.",
+    "serial": "A serial number in hexadecimal digits.",
+}
+_QUERY_DESCRIPTIONS: Final = {
+    "limit": "The maximum number of objects in the answer.",
+    "cursor": "The next_cursor of the previous page.",
+    "q": "Free text: only objects that match all its words.",
+    "sort": "The field to sort by; with - in front, descending.",
+    "expires": "Only certificates that expire within this time from now, such as 30d.",
+    "issued": "Only certificates issued within the last 7d or another time.",
+    "format": "The format of the file.",
+    "status": "Only objects with this status.",
+    "state": "Only objects in this state.",
+}
+_IDEMPOTENCY_KEY: Final[Schema] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A text of your own: a POST that is repeated with it is done once, and gets the same answer.",
+    "schema": {"type": "string", "maxLength": 255},
+}
 _IF_MATCH: Final[Schema] = {
     "name": "If-Match",
     "in": "header",
@@ -111,13 +132,20 @@ def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _ID if name == "id" else {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_DESCRIPTIONS.get(name, f"The {name.replace('_', ' ')} of the object."),
+            "schema": _ID if name == "id" else {"type": "string"},
+        }
         for name in _VARIABLE.findall(route.path)
     ]
     parameters += [
         {
             "name": name,
             "in": "query",
+            "description": _query_description(operation, name),
             "schema": _query_schema(operation, name),
             # An empty value is that of an absent name.
             **({"allowEmptyValue": True} if name in operation.choices else {}),
@@ -125,7 +153,7 @@ def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
         for name in operation.query_names
     ]
     if operation.method == "POST":
-        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
+        parameters.append(_IDEMPOTENCY_KEY)
     if operation.conditional:
         parameters.append(_IF_MATCH)
         description["responses"]["412"] = {
@@ -178,6 +206,19 @@ def _query_schema(operation: Operation, name: str) -> Schema:
     if name in operation.choices:
         return {"type": "string", "enum": [str(choice) for choice in operation.choices[name]]}
     return _ID if name == operation.owner or name in operation.ids else {"type": "string"}
+
+
+def _query_description(operation: Operation, name: str) -> str:
+    if name in _QUERY_DESCRIPTIONS:
+        return _QUERY_DESCRIPTIONS[name]
+    label = name.replace("_", " ")
+    if name == operation.owner:
+        return "Only objects of the account with this ID; for administrators."
+    if name.endswith("_from"):
+        return f"Only objects whose {label.removesuffix(' from')} is this date or time (UTC), or later."
+    if name.endswith("_to"):
+        return f"Only objects whose {label.removesuffix(' to')} is before this date or time (UTC)."
+    return f"Only objects with this {label}." if operation.listed else f"The {label}."
 
 
 def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:

@@ -2,6 +2,14 @@
 
 const each = (selector, work, within = document) => within.querySelectorAll(selector).forEach(work);
 
+// A link to something that is folded up opens it.
+const unfold = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target?.matches("details[data-target]")) target.open = true;
+};
+unfold();
+window.addEventListener("hashchange", unfold);
+
 // The menu on a phone.
 each("[data-menu]", (button) => {
   const nav = document.getElementById("nav");

@@ -21,6 +21,7 @@ class Member:
 
     :param type: for people; *link* is the name of its schema, or ``""``.
     :param place: of a parameter: ``path``, ``query`` or ``header``.
+    :param about: its description, or ``""``.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Member:
     link: str
     required: bool
     place: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,21 @@ class Reference:
     schemas: tuple[SchemaReference, ...]
 
 
-def reference(document: Schema, server: str) -> Reference:
+def reference(document: Schema, server: str, query: str = "") -> Reference:
     """Return the reference for the OpenAPI *document*, with a command for each operation.
 
     :param server: base URL.
+    :param query: words that the operations that are returned have in their method, path, summary or group.
     """
+    words = query.lower().split()
     schemas: Schema = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             group = _heading(operation["tags"][0])
-            groups.setdefault(group, []).append(_operation(path, method.upper(), operation, server))
+            text = f"{method} {path} {operation['summary']} {group}".lower()
+            if all(word in text for word in words):
+                groups.setdefault(group, []).append(_operation(path, method.upper(), operation, server))
     return Reference(
         tuple((name, tuple(operations)) for name, operations in groups.items()),
         tuple(
@@ -100,7 +106,7 @@ def _heading(tag: str) -> str:
 
 def _operation(path: str, method: str, operation: Schema, server: str) -> Operation:
     parameters = tuple(
-        Member(one["name"], *_type(one["schema"]), one.get("required", False), one["in"])
+        Member(one["name"], *_type(one["schema"]), one.get("required", False), one["in"], one.get("description", ""))
         for one in operation.get("parameters", ())
     )
     body = _body(operation)

@@ -19,6 +19,7 @@ from pikachu.web.ui.server_location import ServerLocations
 
 #: The greatest number of labels of a protocol that the page lists.
 _MAX_LABELS: Final = 20
+_MAX_QUERY_LENGTH: Final = 200
 
 
 class APIsPages(Pages):
@@ -48,9 +49,9 @@ class APIsPages(Pages):
     @page("GET", "/apis/reference", audience=Audience.USER)
     async def reference(self, visit: PageRequest) -> PageReply:
         """Show the REST reference, which loads nothing from other sites (API-2)."""
-        return HtmlPage(
-            "apis/reference.html", {"reference": reference(self._document, self._locations.of(visit).https)}
-        )
+        query = visit.query.get("q", "").strip()[:_MAX_QUERY_LENGTH]
+        found = reference(self._document, self._locations.of(visit).https, query)
+        return HtmlPage("apis/reference.html", {"reference": found, "q": query})
 
     async def _labels(self, visit: PageRequest, protocol: Method) -> tuple[str, ...]:
         policies = await self._policies.labels(visit.principal, protocol)

@@ -15,7 +15,9 @@ _EST: Final = "/.well-known/est"
 #: Options of curl for a CSR, and the command that turns the answer into PEM.
 PKCS10: Final = "--header 'Content-Type: application/pkcs10'"
 PKCS7: Final = "openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs"
+_NEW_KEY: Final = "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 _BEARER: Final = "--header @token"
+_JSON: Final = "--header 'Content-Type: application/json'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +210,7 @@ def _est(location: Location) -> Iterator[Endpoint]:
         f"{_EST}/simpleenroll",
         "A first certificate; the request comes in PEM, base64 or DER",
         (
-            openssl(
-                "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout device.key "
-                "-subj /CN=device-1 -out device.csr"
-            ),
+            openssl(f"{_NEW_KEY} -keyout device.key -subj /CN=device-1 -out device.csr"),
             Command(
                 "curl",
                 f"{curl(f'--cacert root.crt {user} {body} {url}/simpleenroll').text} | {PKCS7} -out device.crt",
@@ -229,7 +228,37 @@ def _est(location: Location) -> Iterator[Endpoint]:
             ),
         ),
     )
+    yield Endpoint(
+        "POST",
+        f"{_EST}/simpleenroll",
+        "The same without an account: the CSR contains a challenge password, here a new one from REST",
+        (
+            _new_challenge(location, "est-challenge.json"),
+            openssl(
+                f"{_NEW_KEY} -keyout challenged.key "
+                f"-out challenged.csr {_challenge_config('device-4', _member('password', 'est-challenge.json'))}"
+            ),
+            Command(
+                "curl",
+                f"{curl(f'--cacert root.crt {PKCS10} --data-binary @challenged.csr {url}/simpleenroll').text} | "
+                f"{PKCS7} -out challenged.crt",
+            ),
+        ),
+    )
     renewal = location.trusted_https or location.https
+    yield Endpoint(
+        "POST",
+        f"{_EST}/simpleenroll",
+        "The same with a client certificate: a certificate for a new key of the same device",
+        (
+            openssl(f"{_NEW_KEY} -keyout second.key -subj /CN=device-1 -out second.csr"),
+            Command(
+                "curl",
+                f"{curl(f'--cacert root.crt --cert device.crt --key device.key {PKCS10}').text} "
+                f"--data-binary @second.csr {renewal}{_EST}/simpleenroll | {PKCS7} -out second.crt",
+            ),
+        ),
+    )
     yield Endpoint(
         "POST",
         f"{_EST}/simplereenroll",
@@ -297,7 +326,14 @@ def _scep(location: Location) -> Iterator[Endpoint]:
                 "sscep",
                 f"sscep enroll -u {url} -c sscep-ca.pem -k sscep.key -r sscep.csr -l sscep.crt -E aes256 -S sha256",
             ),
+            Command("sscep", f"sscep getcrl -u {url} -c sscep-ca.pem -k sscep.key -l sscep.crt -w scep.crl"),
         ),
+    )
+    yield Endpoint(
+        "GET",
+        "/scep?operation=GetNextCACert",
+        "The CA certificate that will replace the current one, while there is one",
+        (Command("sscep", f"sscep getnextca -u {url} -c sscep-ca.pem -w scep-next-ca.pem"),),
     )
     for label in location.scep_labels:
         path = quote(label, safe="")
@@ -311,11 +347,28 @@ def _scep(location: Location) -> Iterator[Endpoint]:
 
 def _with_challenge() -> str:
     """Return the command that creates a CSR with a challenge password without a prepared configuration file."""
+    config = _challenge_config("device-3", "$(cat challenge)")
+    return f"req -new -newkey rsa:2048 -nodes -keyout sscep.key -out sscep.csr {config}"
+
+
+def _challenge_config(name: str, challenge: str) -> str:
+    """Return the option of openssl for a configuration with a common name and a challenge password."""
     return (
-        "req -new -newkey rsa:2048 -nodes -keyout sscep.key -out sscep.csr -config /dev/stdin <<END\n"
+        "-config /dev/stdin <<END\n"
         "[req]\nprompt = no\ndistinguished_name = dn\nattributes = attributes\n"
-        "[dn]\nCN = device-3\n[attributes]\nchallengePassword = $(cat challenge)\nEND"
+        f"[dn]\nCN = {name}\n[attributes]\nchallengePassword = {challenge}\nEND"
     )
+
+
+def _new_challenge(location: Location, file: str) -> Command:
+    """Return the command that creates a challenge password over REST, and writes the answer to a file."""
+    url = f"{location.https}/api/v1/challenge-passwords"
+    return curl(f"--cacert root.crt {_BEARER} {_JSON} --data '{{}}' --output {file} {url}")
+
+
+def _member(name: str, file: str) -> str:
+    """Return the shell expression for a member, a text or a number, of a JSON object in a file."""
+    return f"""$(sed 's/.*"{name}": *"*\\([^",]*\\).*/\\1/' {file})"""
 
 
 def _ocsp(location: Location) -> Iterator[Endpoint]:
@@ -373,7 +426,7 @@ def _crl(location: Location) -> Iterator[Endpoint]:
 def _rest(location: Location) -> Iterator[Endpoint]:
     url = f"{location.https}/api/v1"
     trust = f"--cacert root.crt {_BEARER}"
-    json = f"{trust} --header 'Content-Type: application/json'"
+    json = f"{trust} {_JSON}"
     pem = '"$(awk \'{printf "%s\\\\n", $0}\' device.csr)"'
     yield Endpoint(
         "POST",
@@ -405,6 +458,33 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "Revoke it",
         (curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),),
     )
+    order = '{"subject": "CN=device-5", "key": {"type": "EC", "curve": "prime256v1"}}'
+    yield Endpoint(
+        "POST",
+        "/api/v1/certificates/ID/pfx",
+        "PKCS#12 of a certificate whose key is stored here; the token needs all scopes of its account",
+        (
+            curl(f"{json} --data '{order}' --output stored.json {url}/certificates"),
+            curl(
+                f"""{json} --data '{{"passphrase": "correct horse battery staple"}}' --output device.pfx """
+                f"""{url}/certificates/"{_first_id("stored.json")}"/pfx"""
+            ),
+            openssl("pkcs12 -in device.pfx -passin 'pass:correct horse battery staple' -nokeys -info"),
+        ),
+    )
+    yield Endpoint(
+        "GET",
+        "/requests/ID/download",
+        "A stored CSR as a PEM file",
+        (
+            Command(
+                "curl",
+                f"""printf '{{"csr": "%s"}}' {pem} |\n"""
+                f"    {curl(f'{json} --data-binary @- --output csr.json {url}/csrs').text}",
+            ),
+            curl(f"""{trust} --output stored.csr {location.https}/requests/"{_first_id("csr.json")}"/download"""),
+        ),
+    )
     yield Endpoint(
         "POST",
         "/api/v1/challenge-passwords",
@@ -434,6 +514,11 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "The description of all operations, for anyone",
         (curl(f"--cacert root.crt --output openapi.json {url}/openapi.json"),),
     )
+
+
+def _first_id(file: str) -> str:
+    """Return the shell expression for the ID of the JSON object in a file, which is its first member."""
+    return f"""$(sed 's/^{{"id": *\\([0-9]*\\).*/\\1/' {file})"""
 
 
 def _status(location: Location) -> Iterator[Endpoint]:
