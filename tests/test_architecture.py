@@ -55,6 +55,7 @@ PACKAGES_OF = {
     "markdown_it": ("pikachu.help.guide",),
     "fpdf": ("pikachu.documents.pdf",),
     "pymupdf_fonts": ("pikachu.documents.pdf",),
+    "prometheus_client": ("pikachu.operations.metrics_text",),
     "segno": ("pikachu.documents.labels",),
     "jinja2": ("pikachu.web", "pikachu.protocols"),
     "threading": ("pikachu.core.concurrency",),

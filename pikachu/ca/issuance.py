@@ -30,6 +30,7 @@ from pikachu.core.errors import (
     Unavailable,
 )
 from pikachu.core.interfaces import Begun, IClock, IStore, Repeated, ToBeSigned
+from pikachu.core.metrics import CountsByLabel, TimesByLabel
 from pikachu.core.model.certificates import (
     OWN_POLICY,
     CertificateRecord,
@@ -115,6 +116,10 @@ class CertificateAuthority:
         self._store: IStore = store
         self.issuers = issuers
         self.process = process
+        #: Seconds from the intent to the stored certificate, by protocol, policy and issuing CA.
+        self.issued = TimesByLabel()
+        #: Numbers of certificates that could not be signed or stored, by protocol, policy and issuing CA.
+        self.failed = CountsByLabel()
         # The ids of requests that this process is signing.
         self._signing: set[int] = set()
         # The ids of requests whose certificate an engine may have built, and that nobody works on.
@@ -243,7 +248,15 @@ class CertificateAuthority:
         self._signing.add(request_id)
         try:
             to_be_signed = replace(to_be_signed, method=request.method)
-            return await self._sign_and_store(request_id, request, order, to_be_signed, details, actor_id)
+            begun = self._clock.seconds()
+            labels = (request.method.value, order.policy.name, order.issuer.name)
+            try:
+                record = await self._sign_and_store(request_id, request, order, to_be_signed, details, actor_id)
+            except Exception:
+                self.failed.add(*labels)
+                raise
+            self.issued.observe(self._clock.seconds() - begun, *labels)
+            return record
         finally:
             self._signing.discard(request_id)
 

@@ -27,6 +27,9 @@ class IJobStore(Protocol):
     def job_rows(self, job_id: int, query: ListQuery) -> Deferred[Page[JobRow]]:
         """List the rows of a job, in their order; filter ``state``."""
 
+    def job_counts(self) -> Deferred[dict[str, int]]:
+        """Return the numbers of jobs by state."""
+
     def next_job(self, after: int) -> Deferred[Job | None]:
         """Return the running job with the next id above *after*, else the one with the lowest id, else None."""
 

@@ -26,6 +26,8 @@ from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource
 
 from pikachu.core.interfaces import IClock, IDelayedCall
+from pikachu.core.metrics import TimesByLabel
+from pikachu.http.areas import area_of
 from pikachu.http.capacity import Capacity, Share
 from pikachu.http.channel import Channel
 from pikachu.http.fair_scheduling import TurnScheduler
@@ -318,6 +320,8 @@ class Site(server.Site):
     :param admission: returns a Deferred of whether the credentials of a request are valid before its body is read; it
         never fails.
     :ivar in_flight: the number of unanswered requests.
+    :ivar answered: times of answered requests, by part of the server and class of status; without those of the fast
+        path.
     """
 
     protocol = Channel  # type: ignore[assignment]
@@ -345,6 +349,7 @@ class Site(server.Site):
         self.turns = TurnScheduler(clock)
         self.channels: set[Channel] = set()
         self.in_flight = 0
+        self.answered = TimesByLabel()
         self.draining = False
         self._drained: list[Deferred[None]] = []
         self._drain_limit: IDelayedCall | None = None
@@ -366,13 +371,15 @@ class Site(server.Site):
     def log_access(self, request: BoundedRequest, status: int) -> None:
         """Log a request in the access log, without its query, which may contain a SCEP message or a token."""
         self.in_flight -= 1
+        seconds = self.clock.seconds() - request.began
+        self.answered.observe(seconds, area_of(request.path), f"{status // 100}xx")
         _log.info(
             "{method} {path} {status} {octets} {milliseconds:.1f} ms {address}{name}",
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("ascii", "backslashreplace"),
             status=status,
             octets=request.sentLength,
-            milliseconds=(self.clock.seconds() - request.began) * 1000.0,
+            milliseconds=seconds * 1000.0,
             address=request.address,
             name=f" CN={name!r}" if (name := request.channel.peer_name) else "",
         )

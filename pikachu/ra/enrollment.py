@@ -27,6 +27,7 @@ from pikachu.core.errors import (
     RequestError,
 )
 from pikachu.core.interfaces import Begun, IIssuanceStore, Repeated
+from pikachu.core.metrics import CountsByLabel
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
 from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
@@ -176,6 +177,8 @@ class EnrollmentService:
         self._policies = policies
         self._settings = settings
         self._in_flight: SingleFlight[Issued | Pending] = SingleFlight()
+        #: Numbers of requests that were refused or wait for approval, by protocol, policy and result.
+        self.not_issued = CountsByLabel()
 
     def issuer_for(self, policy: Policy, method: Method) -> IssuingCA:
         """Return the CA that signs under a policy: the one it names, for SCEP ``rsa`` if configured, or the default.
@@ -294,6 +297,19 @@ class EnrollmentService:
 
         Fails like :meth:`decide`, and with Unavailable and IssuanceFailed.
         """
+        try:
+            result = await self._enroll(request)
+        except RequestError:
+            self._count(request, "refused")
+            raise
+        if isinstance(result, Pending):
+            self._count(request, "pending")
+        return result
+
+    def _count(self, request: AuthorizedRequest, result: str) -> None:
+        self.not_issued.add(request.verified.received.method.value, request.policy.name, result)
+
+    async def _enroll(self, request: AuthorizedRequest) -> Issued | Pending:
         await self.prepare(request.policy, request.verified.received.method)
         issuance = self.decide(request)
         _log_ignored(request.verified.csr, issuance)

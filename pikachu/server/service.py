@@ -30,6 +30,7 @@ from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node, Notification, Topic
 from pikachu.http.request import Site
+from pikachu.operations.metrics import ListenerNumbers
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
 from pikachu.server.ca_loading import ca_files
@@ -216,6 +217,7 @@ class PikachuService(Service):
         resource, quick = self._sites.of(listener.name)
         proxies = proxy_settings(config, listener.name)
         site = Site(resource, self._clock, limits(config), quick, proxies, self._capacity, self._admission)
+        self._sites.metrics.watch_listener(ListenerNumbers(listener.name, site.answered, lambda: site.in_flight))
         tls = listener_tls(app, listener.name)
         if tls is not None:
             self._tls.append(tls)

@@ -16,6 +16,7 @@ from pikachu.http.proxies import ProxySettings, TrustedProxies
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Limits, PathRule
 from pikachu.http.tree import ParentDirectory, Tree
+from pikachu.protocols.download.metrics import MetricsResource
 from pikachu.protocols.est.resource import ESTResource
 from pikachu.protocols.ocsp.resource import OCSPResource
 from pikachu.protocols.scep.dump import MessageDump
@@ -24,11 +25,12 @@ from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
 from pikachu.server.application import Application
 from pikachu.server.downloads import download_tree
+from pikachu.server.monitoring import build_metrics
 from pikachu.server.pages import ui_tree
 from pikachu.server.rest import api_routes, api_tree
 
 # Of what anyone may read, what machines ask for in the clear.
-IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
+IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"metrics", b"readyz")
 
 # Largest body of pages and REST from a client that has not authenticated.
 ANONYMOUS_BODY: Final = 64 * 1024
@@ -40,6 +42,7 @@ ANSWER_BYTES_PER_ADDRESS: Final = 16 * 1024 * 1024
 class Sites:
     """The resources of all protocols, built once and mounted where a listener serves them.
 
+    :ivar metrics: what ``/metrics`` tells.
     :param is_traced: whether events of level TRACE are logged.
     :raises ConfigError: when SCEP can't work as configured.
     """
@@ -49,7 +52,9 @@ class Sites:
         self._clock = clock
         self._is_traced = is_traced
         self._config = config
+        self.metrics = build_metrics(app)
         self._downloads = download_tree(app)
+        self._downloads[b"metrics"] = MetricsResource(self.metrics, app.authenticator)
         routes = api_routes(app)
         self._api = api_tree(app, routes)
         self._pages, self._static = ui_tree(app, routes)
@@ -57,6 +62,7 @@ class Sites:
         self._ocsp: OCSPResource | None = None
         if config.ocsp.enabled:
             self._ocsp = OCSPResource(app.responder, clock, config.ocsp.max_certificates)
+            self.metrics.watch_ocsp(self._ocsp.hits, self._ocsp.errors)
         self._est: ESTResource | None = None
         if config.est.enabled:
             self._est = ESTResource(app.est, app.pools.server_keys, config.est.base64_wrap.value)

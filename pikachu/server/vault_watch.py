@@ -22,14 +22,23 @@ TEND_SECONDS: Final = 2.0
 
 
 class VaultWatch:
-    """Follows the availability of one Vault; Vault can't leave and return between two calls of :meth:`tend`."""
+    """Follows the availability of one Vault; Vault can't leave and return between two calls of :meth:`tend`.
+
+    :ivar outages: how often it became unreachable.
+    """
 
     def __init__(self, keys: VaultKeys, store: IAuditStore, clock: IClock) -> None:
         self._keys = keys
         self._store = store
         self._clock = clock
+        self.outages = 0
         self._was_reachable = True
         self._refusal = ""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether Vault answers."""
+        return self._keys.availability.is_reachable
 
     def alert(self) -> str | None:
         """Return the text for every page while Vault is unreachable."""
@@ -67,6 +76,7 @@ class VaultWatch:
         if reachable:
             log.warn("Vault is reachable again, and signs")
         else:
+            self.outages += 1
             log.warn("Vault is unreachable, and {signs} will sign: {reason}", signs=signs, reason=reason)
         details: dict[str, object] = {"signs": signs, **({"reason": reason} if not reachable else {})}
         event = Event("return" if reachable else "fall back", "signer", "Vault", SYSTEM.name, details)

@@ -51,6 +51,7 @@ _r: Final = job_rows.c
 _f: Final = job_files.c
 
 _by_id: Final = select(*jobs.columns).where(_j.id == bindparam("b_id"))
+_count_by_state: Final = select(_j.state, func.count().label("count")).group_by(_j.state)
 _running: Final = select(*jobs.columns).where(_j.ended_at.is_(None), _j.id > bindparam("b_after"))
 _next: Final = _running.order_by(_j.id).limit(1)
 _unfinished: Final = select(func.count()).where(_j.ended_at.is_(None), _j.owner_id == bindparam("b_owner"))
@@ -243,6 +244,11 @@ class JobStore(StoreSection):
         conditions += matching(tx, query, (_r.id, _r.object_id, _r.name, _r.message), conditions, text=_search_text)
         columns = (_r.id, _r.object_id, _r.name, _r.state, _r.message, _r.ended_at)
         return page(tx, query, ListSource(columns, {"id": _r.id, "object_id": _r.object_id}, _row), conditions)
+
+    @read_transaction
+    def job_counts(self, tx: Transaction) -> dict[str, int]:
+        """Return the numbers of jobs by state."""
+        return {str(state): int(count) for state, count in tx.rows(_count_by_state)}
 
     @read_transaction
     def next_job(self, tx: Transaction, after: int) -> Job | None:

@@ -166,6 +166,12 @@ class NodeStore(StoreSection):
         """Return the nodes of the last 30 days."""
         return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
 
+    @read_transaction
+    def node_count(self, tx: Transaction) -> int:
+        """Return the number of running servers; 1 where a database has one only."""
+        live = live_processes(tx, self._node_lock.node_id)
+        return 1 if live is None else max(len(live), 1)
+
     @point_read
     def is_process_alive(self, tx: Transaction, process: str) -> bool | None:
         """Return whether a process is a live node, or None if unknown."""

@@ -8,7 +8,7 @@ the cache is full.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -73,6 +73,10 @@ class OCSPSettings:
     cache_bytes: int = 32 * 1024 * 1024
 
 
+#: What responses say, for metrics: the status of one certificate, or of several.
+RESULTS: Final = ("good", "revoked", "unknown", "several")
+
+
 @dataclass(slots=True)
 class OCSPAnswer:
     """A signed OCSPResponse.
@@ -80,6 +84,7 @@ class OCSPAnswer:
     :ivar cacheable: whether HTTP caches may store it; not with a nonce or several certificates.
     :ivar made_at: time of signing, in seconds since 1970.
     :ivar refresh_at: time at which a new response is due, in seconds since 1970.
+    :ivar result: one of :data:`RESULTS`.
     :ivar dropped: the status has changed, so the response must not be sent any more.
     """
 
@@ -89,6 +94,7 @@ class OCSPAnswer:
     cacheable: bool
     made_at: float
     refresh_at: float
+    result: str = "several"
     dropped: bool = False
 
     def is_fresh(self, now: float) -> bool:
@@ -128,6 +134,8 @@ class OCSPResponder:
     """Answers OCSP requests for all issuing CAs in service (RFC 6960).
 
     :param offline: the CAs whose keys are elsewhere, for which installed responders answer.
+    :ivar signed: numbers of responses that were signed, by their result.
+    :ivar hits: numbers of responses from the cache, by their result.
     """
 
     def __init__(
@@ -139,6 +147,8 @@ class OCSPResponder:
         settings: OCSPSettings,
         offline: OfflineCAs | None = None,
     ) -> None:
+        self.signed = dict.fromkeys(RESULTS, 0)
+        self.hits = dict.fromkeys(RESULTS, 0)
         self._clock = clock
         self._store = store
         self._issuers = issuers
@@ -190,6 +200,7 @@ class OCSPResponder:
         if nonce is None:
             cached = self._answers.get(cert_id.der)
             if cached is not None and cached[1].is_fresh(now):
+                self.hits[cached[1].result] += 1
                 return cached[1]
         known = self._by_key.get(cert_id.issuer_key)
         if known is None:
@@ -206,9 +217,10 @@ class OCSPResponder:
         signature = responder.signer.try_sign(tbs)
         if signature is None:
             return None
-        return self._finish(
+        answer = self._finish(
             responder, tbs, signature, (this_update, next_update, now), key if nonce is None else None, cert_id.der
         )
+        return self._count(answer, [status])
 
     def answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> Deferred[OCSPAnswer]:
         """Return the response to a request.
@@ -265,7 +277,17 @@ class OCSPResponder:
             if cache_key is not None and statuses[0].status == UNKNOWN:
                 # Clients can request any number of serials that were never issued, so those are not cached.
                 cache_key = None
-            return self._finish(responder, tbs, signature, (this_update, next_update, now), cache_key, cert_ids[0].der)
+            period = (this_update, next_update, now)
+            answer = self._finish(responder, tbs, signature, period, cache_key, cert_ids[0].der)
+            return self._count(answer, statuses)
+
+    def _count(self, answer: OCSPAnswer, statuses: Sequence[_Status]) -> OCSPAnswer:
+        """Note what a signed response says, and count it."""
+        if len(statuses) == 1:
+            status = statuses[0].status
+            answer.result = "good" if status == GOOD else "unknown" if status == UNKNOWN else "revoked"
+        self.signed[answer.result] += 1
+        return answer
 
     def _valid_answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None, now: float) -> OCSPAnswer | None:
         """Return the cached response that is due for renewal, while it is valid and its status has not changed."""

@@ -24,13 +24,14 @@ from pikachu.core.errors import (
     entry_of,
 )
 from pikachu.core.interfaces import IClock
+from pikachu.core.metrics import CountsByLabel
 from pikachu.core.model.times import utc
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import not_modified, send, text_error
 from pikachu.protocols.ocsp.messages import NOT_CACHEABLE, cache_headers, decode_get, decode_request
 from pikachu.protocols.ocsp.response_cache import ResponseCache
-from pikachu.va.ocsp import OCSPAnswer, OCSPResponder
+from pikachu.va.ocsp import RESULTS, OCSPAnswer, OCSPResponder
 from pikachu.x509.ocsp import ResponseStatus, error_response
 
 log = Logger()
@@ -54,12 +55,14 @@ class OCSPResource(ProtocolResource):
     """The responder at ``/ocsp``, and its cached responses for the fast path.
 
     :param path: the path of the responder, such as ``b"/ocsp"``.
+    :ivar errors: numbers of responses without a signature, by their status.
     """
 
     methods: ClassVar = {b"GET": "answer_get", b"POST": "answer_post"}
 
     def __init__(self, responder: OCSPResponder, clock: IClock, max_certificates: int, path: bytes = b"/ocsp") -> None:
         Resource.__init__(self)
+        self.errors = CountsByLabel()
         self._responder = responder
         self._clock = clock
         self._max_certificates = max_certificates
@@ -109,10 +112,16 @@ class OCSPResource(ProtocolResource):
             text_error(request, 413, error.public)
             return
         status = entry_of(error, STATUSES)
+        self.errors.add(status.name.lower())
         if status in (ResponseStatus.INTERNAL_ERROR, ResponseStatus.TRY_LATER):
             log.error("OCSP: {error} {context}", error=error.public, context=error.context)
         headers = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}
         send(request, 200, CONTENT_TYPE, error_response(status), headers)
+
+    def hits(self) -> dict[str, int]:
+        """Return the numbers of responses from the cache of complete responses, by their result."""
+        caches = self._caches.values()
+        return {result: sum(cache.hits[result] for cache in caches) for result in RESULTS}
 
     # --- fast path ----------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pikachu.core.cache import BoundedCache
-from pikachu.va.ocsp import OCSPAnswer
+from pikachu.va.ocsp import RESULTS, OCSPAnswer
 
 # Bytes of an entry besides its key and response.
 _OVERHEAD: Final = 400
@@ -17,9 +17,11 @@ class ResponseCache:
     A response is returned only while its OCSP response is fresh, so a revocation invalidates it immediately.
 
     :param limit: maximum size in bytes.
+    :ivar hits: numbers of responses that were returned, by their result.
     """
 
     def __init__(self, limit: int) -> None:
+        self.hits = dict.fromkeys(RESULTS, 0)
         self._responses: BoundedCache[bytes, tuple[OCSPAnswer, bytes, float]] = BoundedCache(
             size=limit, measure=lambda key, entry: len(key) + len(entry[1]) + _OVERHEAD
         )
@@ -42,6 +44,7 @@ class ResponseCache:
             return None
         answer, response, until = entry
         if answer.is_fresh(now) and now < until:
+            self.hits[answer.result] += 1
             return response
         self._responses.pop(key)
         return None

@@ -1,0 +1,24 @@
+"""Builds what Prometheus asks for (OPS-4)."""
+
+from __future__ import annotations
+
+from pikachu.operations.metrics import Metrics
+from pikachu.server.application import Application
+
+
+def build_metrics(app: Application) -> Metrics:
+    """Build the metrics of an application; the listeners' numbers are added by their owners."""
+    return Metrics(
+        clock=app.clock,
+        store=app.store,
+        statistics=app.statistics,
+        readiness=app.readiness,
+        issuers=app.issuers,
+        authority=app.authority,
+        enrollment=app.enrollment,
+        publisher=app.publisher,
+        responder=app.responder,
+        pools=app.pools.services(),
+        is_leader=app.nodes.is_leader,
+        vault=app.vault,
+    )
