@@ -455,7 +455,7 @@ def test_wrong_exports(rest: REST, resource: str, arguments: dict[str, str]) -> 
 
 
 def test_bound_of_an_export(rest: REST, mine: list[CertificateRecord]) -> None:
-    """What has no room in the file fails, with what to do."""
+    """Objects without room in the file fail, and the message says what to do."""
     job = create(rest, action="export", ids=[one.id for one in mine], arguments={"format": "csv"})
     rows = result_of(rest.stack.app.store.begin_rows(job["id"], 1))
     assert rows
