@@ -18,7 +18,7 @@ from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checke
 from pikachu.accounts.visibility import get_visible_account, require_visible_account
 from pikachu.auth.authenticator import ACCOUNT_NAME
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
+from pikachu.auth.permissions import reads_all, require_scope, require_whole_account
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -147,14 +147,14 @@ class Accounts:
 
     @uncancelled
     async def account(self, actor: Principal, account_id: int) -> Account:
-        """Return one's own account, or any for admins.  Fails with NotFound."""
+        """Return one's own account, or any for admins and auditors.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         return await get_visible_account(actor, self._store, account_id)
 
     @uncancelled
     async def find(self, actor: Principal, username: str) -> Account:
-        """Return the account of that name; admins only.  Fails with NotFound."""
-        require_scope(actor, Scope.ADMIN)
+        """Return the account of that name; admins and auditors only.  Fails with NotFound."""
+        require_scope(actor, Scope.AUDIT)
         name = normalised_name(username)
         account = None if name is None else await self._store.account_by_name(name)
         if account is None:
@@ -163,8 +163,8 @@ class Accounts:
 
     @uncancelled
     async def list_accounts(self, actor: Principal, query: ListQuery) -> Page[Account]:
-        """Return a page of all accounts; admins only."""
-        require_scope(actor, Scope.ADMIN)
+        """Return a page of all accounts; admins and auditors only."""
+        require_scope(actor, Scope.AUDIT)
         return await self._store.accounts(replace(query, owner_id=None))
 
     @uncancelled
@@ -192,11 +192,11 @@ class Accounts:
 
         Among them are deleted ones, but none that has expired.
 
-        Other accounts than one's own are for admins only.
+        Other accounts than one's own are for admins and auditors only.
 
         Fails with NotFound.
         """
-        if not is_admin(actor):
+        if not reads_all(actor):
             require_scope(actor, Scope.READ)
         return await self._holdings.count((await get_visible_account(actor, self._store, account_id)).id)
 

@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 
 from pikachu.accounts.batch_names import read_batch_names
 from pikachu.accounts.challenge_passwords import MAX_VALIDITY, checked_label
-from pikachu.accounts.visibility import get_visible_account
+from pikachu.accounts.visibility import get_own_account
 from pikachu.auth.authenticator import new_challenge
-from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
+from pikachu.auth.permissions import Sphere, can_change, get_visible, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import SingleFlight, uncancelled
-from pikachu.core.errors import MalformedRequest, NotFound, PikachuError, RequestError, Unavailable
+from pikachu.core.errors import MalformedRequest, NotAuthorized, NotFound, PikachuError, RequestError, Unavailable
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.batches import EnrollmentBatch, NewBatch
 from pikachu.core.model.certificates import Method
@@ -113,7 +113,7 @@ class EnrollmentBatches:
         if not timedelta(seconds=1) <= order.validity <= MAX_VALIDITY:
             raise MalformedRequest("Enter a validity of one second to 366 days.")
         if owner_id is not None:
-            require_usable(await get_visible_account(actor, self._store, owner_id), "enrollment batches")
+            require_usable(await get_own_account(actor, self._store, owner_id), "enrollment batches")
         policy = await self._policies.choose(Method.API, None, actor, order.policy)
         if not policy.system and (policy.owner_id is None or policy.owner_id != owner_id):
             raise NotFound(f"There is no policy named {order.policy!r} that the owner of the batch may use.")
@@ -138,21 +138,21 @@ class EnrollmentBatches:
 
     @uncancelled
     async def get(self, actor: Principal, batch_id: int) -> EnrollmentBatch:
-        """Return one of one's own, or any for admins.  Fails with NotFound."""
+        """Return one of one's own, or any for who sees all.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
-        return await get_visible(actor, self._store.batch(batch_id), _KIND)
+        return await get_visible(actor, self._store.batch(batch_id), _KIND, Sphere.ISSUANCE)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[EnrollmentBatch]:
-        """Return a page of one's own; for admins of those of ``query.owner_id``, or of all."""
-        return await self._store.batches(scope_to_owner(actor, query), self._now())
+        """Return a page of one's own; for who sees all of those of ``query.owner_id``, or of all."""
+        return await self._store.batches(scope_to_owner(actor, query, Sphere.ISSUANCE), self._now())
 
     @uncancelled
     async def end(self, actor: Principal, batch_id: int) -> EnrollmentBatch:
         """Let the unused challenge passwords of a batch expire.  Fails with NotFound, and Conflict if it was ended."""
 
         def decide(batch: EnrollmentBatch) -> Event:
-            require_visible(actor, batch, _KIND)
+            require_changeable(actor, batch, _KIND, Sphere.ISSUANCE)
             details = {"enrolled": batch.enrolled, "names": batch.total}
             return event_by(actor, "end", _KIND, batch.label, batch.owner_id, **details)
 
@@ -163,7 +163,8 @@ class EnrollmentBatches:
     async def resume(self, actor: Principal, batch_id: int) -> None:
         """Create the missing challenge passwords of a batch.  Fails with NotFound, Conflict unless it has stopped."""
         require_scope(actor, Scope.ENROLL)
-        batch = await get_visible(actor, self._store.batch(batch_id), _KIND)
+        batch = await get_visible(actor, self._store.batch(batch_id), _KIND, Sphere.ISSUANCE)
+        require_changeable(actor, batch, _KIND, Sphere.ISSUANCE)
         event = event_by(actor, "update", _KIND, batch.label, batch.owner_id, resumed=True)
         await self._store.continue_batch(batch_id, event, self._now())
         self.fill().addErrback(_log_failure)
@@ -172,7 +173,7 @@ class EnrollmentBatches:
     async def names(self, actor: Principal, batch_id: int, query: ListQuery) -> Page[ChallengePassword]:
         """List the names of a batch with the state of their passwords; filters ``enrolled`` and ``status``."""
         require_scope(actor, Scope.READ)
-        batch = await get_visible(actor, self._store.batch(batch_id), _KIND)
+        batch = await get_visible(actor, self._store.batch(batch_id), _KIND, Sphere.ISSUANCE)
         filters = {**query.filters, "batch": str(batch.id)}
         return await self._store.challenges(replace(query, owner_id=None, filters=filters), self._now())
 
@@ -180,10 +181,13 @@ class EnrollmentBatches:
     async def passwords(self, actor: Principal, batch_id: int) -> PasswordPages:
         """Return a function that returns pages of the batch's passwords with their texts, the oldest first.
 
-        That an admin looks at another's is recorded, once.  Fails with NotFound.
+        That an admin looks at another's is recorded, once.  Fails with NotFound, and with NotAuthorized for operators
+        who don't own the batch.
         """
         require_scope(actor, Scope.ENROLL)
-        batch = await get_visible(actor, self._store.batch(batch_id), _KIND)
+        batch = await get_visible(actor, self._store.batch(batch_id), _KIND, Sphere.ISSUANCE)
+        if not can_change(actor, batch.owner_id):
+            raise NotAuthorized("Only the owner of a batch and administrators can see its challenge passwords.")
         if batch.owner_id != actor.owner_id:
             event = event_by(actor, "view", _KIND, batch.label, batch.owner_id)
             await self._store.add_event(event, self._now())

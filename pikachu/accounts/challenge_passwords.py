@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pikachu.accounts.visibility import get_visible_account
+from pikachu.accounts.visibility import get_own_account
 from pikachu.auth.authenticator import new_challenge
-from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
+from pikachu.auth.permissions import get_visible, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest
@@ -87,7 +87,7 @@ class ChallengePasswords:
             raise MalformedRequest("a challenge password is valid for one second to 366 days")
         label, names = checked_label(purpose.label), read_bound_names(purpose.subject, purpose.sans)
         if owner_id is not None:
-            require_usable(await get_visible_account(actor, self._store, owner_id), "challenge passwords")
+            require_usable(await get_own_account(actor, self._store, owner_id), "challenge passwords")
         text, lookup = new_challenge(self._sealer)
         prefix, now = text[:8], self._now()
 
@@ -104,6 +104,7 @@ class ChallengePasswords:
     async def reveal(self, actor: Principal, challenge_id: int) -> str:
         """Return the text, for the owner and admins; an admin's look at another's is recorded.  Fails with NotFound."""
         challenge = await self._get(actor, challenge_id, Scope.ENROLL)
+        require_changeable(actor, challenge, _KIND)
         text = self._sealer.open("challenge", challenge.sealed, challenge_row(challenge.id, challenge.prefix)).decode()
         if challenge.owner_id != actor.owner_id:
             details = purpose_details(challenge.label, challenge.names)
@@ -126,7 +127,7 @@ class ChallengePasswords:
         """Delete a challenge password.  Fails with NotFound, and Conflict while a request reserves it."""
 
         def decide(challenge: ChallengePassword) -> Event:
-            require_visible(actor, challenge, _KIND)
+            require_changeable(actor, challenge, _KIND)
             if challenge.reserved_by is not None and challenge.consumed_at is None:
                 raise Conflict("a request that waits holds this challenge password; reject the request first")
             details = purpose_details(challenge.label, challenge.names)

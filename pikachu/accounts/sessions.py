@@ -17,7 +17,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
+from pikachu.auth.permissions import is_admin, reads_all, require_scope, require_whole_account
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
@@ -195,8 +195,11 @@ class Sessions:
 
     @uncancelled
     async def of_account(self, actor: Principal, account_id: int) -> list[Session]:
-        """Return one's own active sessions, newest first, or any account's for admins.  Fails with NotFound."""
-        self._require_own(actor, account_id)
+        """Return one's own active sessions, newest first, or any account's for admins and auditors.
+
+        Fails with NotFound.
+        """
+        self._require_visible(actor, account_id)
         now = self._now()
         return [session for session in await self._store.sessions_of(account_id) if self._lasts(session, now)]
 
@@ -219,10 +222,10 @@ class Sessions:
         return await self._store.end_sessions(account_id, _event("force logout", account, actor), self._now())
 
     def idle(self, actor: Principal, account_ids: Iterable[int]) -> Deferred[dict[int, timedelta]]:
-        """Return the time since the last activity of those accounts that are signed in.  Admins only."""
+        """Return the time since the last activity of those accounts that are signed in.  Admins and auditors only."""
 
         async def work() -> dict[int, timedelta]:
-            require_scope(actor, Scope.ADMIN)
+            require_scope(actor, Scope.AUDIT)
             now = self._now()
             seen = await self._store.last_seen(account_ids)
             return {one: abs(now - at) for one, at in seen.items() if _is_within(at, self.maximum_idle, now)}
@@ -243,16 +246,16 @@ class Sessions:
 
     @uncancelled
     async def certificates(self, actor: Principal, account_id: int) -> list[AccountCertificate]:
-        """Return the client certificates bound to one's own account, or to any for admins."""
-        self._require_own(actor, account_id)
+        """Return the client certificates bound to one's own account, or to any for admins and auditors."""
+        self._require_visible(actor, account_id)
         return await self._store.account_certificates(account_id)
 
     @uncancelled
     async def certificate(self, actor: Principal, certificate_id: int) -> AccountCertificate:
-        """Return a certificate bound to one's own account, or to any for admins.  Fails with NotFound."""
+        """Return a certificate bound to one's own account, or to any for admins and auditors.  Fails with NotFound."""
         own = require_whole_account(actor)
         certificate = await self._store.account_certificate(certificate_id)
-        if certificate.account_id != own and not is_admin(actor):
+        if certificate.account_id != own and not reads_all(actor):
             raise NotFound("there is no such certificate of an account")
         return certificate
 
@@ -304,8 +307,14 @@ class Sessions:
             return _event("unbind certificate", account, actor, serial=serial, subject=certificate.subject)
 
         # A certificate stays bound to one account until it is unbound.
-        await self.certificate(actor, certificate_id)
+        self._require_own(actor, (await self.certificate(actor, certificate_id)).account_id)
         await self._store.unbind_certificate(certificate_id, decide, self._now())
+
+    @staticmethod
+    def _require_visible(actor: Principal, account_id: int) -> None:
+        """Require one's own account, or the rights of an auditor; restricted tokens may not see sessions."""
+        if require_whole_account(actor) != account_id and not reads_all(actor):
+            raise NotFound("there is no such account")
 
     @staticmethod
     def _require_own(actor: Principal, account_id: int) -> None:

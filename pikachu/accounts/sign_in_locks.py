@@ -42,7 +42,7 @@ class SignInLocks:
     @uncancelled
     async def lock(self, actor: Principal, account_id: int) -> SignInLock:
         """Return the lock of an account, and its newest failed sign-ins."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         account = await self._store.account(account_id)
         filters = {"resource_type": "user", "resource_name": account.username, "type": "failed login"}
         failures = await self._store.events(ListQuery(limit=_SHOWN, filters=filters))

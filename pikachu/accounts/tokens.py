@@ -10,7 +10,14 @@ from typing import Final
 
 from pikachu.accounts.account_fields import checked_name
 from pikachu.auth.authenticator import ROLE_SCOPES, new_token
-from pikachu.auth.permissions import is_admin, require_scope, require_whole_account, scope_to_owner
+from pikachu.auth.permissions import (
+    can_change,
+    can_view,
+    is_admin,
+    require_scope,
+    require_whole_account,
+    scope_to_owner,
+)
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest, NotFound
@@ -79,12 +86,12 @@ class Tokens:
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Token]:
-        """Return a page of one's own tokens; for admins of those of ``query.owner_id``, or of all."""
+        """Return a page of one's own tokens; for who sees all of those of ``query.owner_id``, or of all."""
         return await self._store.tokens(scope_to_owner(actor, query))
 
     @uncancelled
     async def get(self, actor: Principal, token_id: int) -> Token:
-        """Return one of one's own tokens, or any for admins, without its text.  Fails with NotFound."""
+        """Return one of one's own tokens, or any for who sees all, without its text.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         token = await self._store.token(token_id)
         _require_visible(actor, token)
@@ -95,7 +102,8 @@ class Tokens:
         """Revoke one of one's own tokens, or any for admins.  Fails with NotFound."""
 
         def decide(token: Token) -> Event:
-            _require_visible(actor, token)
+            if not can_change(actor, token.account_id):
+                raise NotFound("there is no such token")
             return event_by(actor, "delete", "token", token.name, token.account_id)
 
         require_whole_account(actor)
@@ -106,5 +114,5 @@ class Tokens:
 
 
 def _require_visible(actor: Principal, token: Token) -> None:
-    if token.account_id != actor.owner_id and not is_admin(actor):
+    if not can_view(actor, token.account_id):
         raise NotFound("there is no such token")

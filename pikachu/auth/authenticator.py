@@ -44,12 +44,17 @@ from pikachu.x509.bound_names import names_to_add
 from pikachu.x509.csr import CertificationRequest
 
 TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - the prefix of every token
+_USER_SCOPES: Final = frozenset({Scope.READ, Scope.ENROLL, Scope.REVOKE})
 ROLE_SCOPES: Final = MappingProxyType(
     {
         Role.ADMIN: frozenset(Scope),
-        Role.USER: frozenset({Scope.READ, Scope.ENROLL, Scope.REVOKE}),
+        Role.OPERATOR: _USER_SCOPES | {Scope.OPERATE},
+        Role.AUDITOR: frozenset({Scope.READ, Scope.AUDIT}),
+        Role.USER: _USER_SCOPES,
     }
 )
+# Tokens from before these scopes existed lack their names.
+_ADMIN_INCLUDES: Final = frozenset({Scope.OPERATE, Scope.AUDIT})
 # How long an account is cached: refusals, such as for a role, may be that late.
 _CACHED_SECONDS: Final = 1.0
 _CACHED_ACCOUNTS: Final = 1000
@@ -101,6 +106,8 @@ def account_principal(
     :param job_id: the job that acts for the account.
     """
     allowed = ROLE_SCOPES[account.role]
+    if scopes is not None and Scope.ADMIN in scopes:
+        scopes |= _ADMIN_INCLUDES
     return Principal(
         PrincipalKind.ACCOUNT,
         account.username,

@@ -23,7 +23,9 @@ def _add_user_commands(users: Commands) -> None:
     add = users.add_parser("add", help="make an account")
     add.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and . _ @ -")
     add.add_argument("--email", required=True, metavar="E")
-    add.add_argument("--role", choices=("admin", "user"), default="user", help="default: %(default)s")
+    add.add_argument(
+        "--role", choices=("admin", "operator", "auditor", "user"), default="user", help="default: %(default)s"
+    )
     add.add_argument("--state", choices=("active", "pending"), default="active", help="default: %(default)s")
     add.add_argument(
         "--password-file", required=True, metavar="FILE", help="its first line is the password; - reads standard input"
@@ -67,7 +69,7 @@ def _add_token_commands(tokens: Commands) -> None:
     create.add_argument(
         "--scope",
         action="append",
-        choices=("read", "enroll", "revoke", "admin"),
+        choices=("read", "enroll", "revoke", "operate", "audit", "admin"),
         help="what it may do; may be repeated (default: all that the role has)",
     )
     create.set_defaults(run=create_token)

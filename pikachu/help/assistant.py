@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from pikachu.auth.permissions import is_admin, require_scope
+from pikachu.auth.permissions import require_scope
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
@@ -118,7 +118,7 @@ class Assistant:
         hits = self._guide.search(question, _PASSAGES)
         return Answer(
             question,
-            self._subjects.find(term_groups(question), admin=is_admin(actor)),
+            self._subjects.find(term_groups(question), actor),
             tuple(facts),
             tuple(hit for hit in hits if hit.coverage >= _LEAST_COVERAGE and hit.score >= _SHARE * hits[0].score),
         )

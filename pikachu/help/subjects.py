@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from pikachu.auth.permissions import Audience, in_audience
+from pikachu.core.model.people import Principal
 from pikachu.help.guide import search_terms
 
 # A page answers a question whose terms it covers by this much, by rarity of the terms.
@@ -22,14 +24,14 @@ class Subject:
 
     :param purpose: what it is for, one sentence.
     :param words: further words of questions that it answers.
-    :param admins_only: whether only administrators may open it.
+    :param audience: who may open it.
     """
 
     path: str
     label: str
     purpose: str
     words: str
-    admins_only: bool = False
+    audience: Audience = Audience.USER
 
 
 SUBJECTS: Final = (
@@ -38,6 +40,7 @@ SUBJECTS: Final = (
         "New certificate",
         "Issue a certificate with a new key, a stored key or a CSR.",
         "create request get order generate make obtain device server download pfx pkcs12",
+        Audience.REQUESTER,
     ),
     Subject("/", "Dashboard", "See counts, expiring certificates and the state of the server.", "overview home health"),
     Subject(
@@ -52,11 +55,17 @@ SUBJECTS: Final = (
         "See the devices, their state and when they should renew.",
         "device renewal due overdue retire fleet inventory",
     ),
-    Subject("/ra", "RA (sign)", "Sign a CSR under a policy, after a preview.", "paste upload load registration reject"),
+    Subject(
+        "/ra",
+        "RA (sign)",
+        "Sign a CSR under a policy, after a preview.",
+        "paste upload load registration reject",
+        Audience.REQUESTER,
+    ),
     Subject(
         "/ra/approvals",
         "Approvals",
-        "Approve or reject enrollments that wait for an administrator.",
+        "Approve or reject enrollments that wait for an operator or administrator.",
         "pending waiting accept decide request",
     ),
     Subject(
@@ -92,7 +101,9 @@ SUBJECTS: Final = (
         "Create and edit OpenSSL configurations for CSRs and policies.",
         "template openssl cnf configuration extension",
     ),
-    Subject("/x509-templates", "Templates", "Fill in the template files of the server.", "jinja render", True),
+    Subject(
+        "/x509-templates", "Templates", "Fill in the template files of the server.", "jinja render", Audience.AUDITOR
+    ),
     Subject(
         "/ca",
         "CA (RSA/EC)",
@@ -104,7 +115,13 @@ SUBJECTS: Final = (
     Subject(
         "/events", "Events", "Search and verify the audit log.", "audit history log who did when changed integrity"
     ),
-    Subject("/reports", "Reports", "Create reports about certificates and events.", "report pdf csv compliance", True),
+    Subject(
+        "/reports",
+        "Reports",
+        "Create reports about certificates and events.",
+        "report pdf csv compliance",
+        Audience.AUDITOR,
+    ),
     Subject("/jobs", "Jobs", "Follow actions on many objects.", "bulk many progress background selection"),
     Subject(
         "/inspect",
@@ -112,15 +129,15 @@ SUBJECTS: Final = (
         "Decode a certificate, CSR, CRL or key.",
         "decode parse view paste der pem",
     ),
-    Subject("/logs", "Logs", "Read the log of the server.", "log error line trace", True),
+    Subject("/logs", "Logs", "Read the log of the server.", "log error line trace", Audience.AUDITOR),
     Subject(
         "/users",
         "Users",
         "Add, approve, suspend and delete accounts.",
         "user account role operator administrator register reset lock unlock person",
-        True,
+        Audience.AUDITOR,
     ),
-    Subject("/config", "Config", "See the configuration in force.", "config.ini setting option port", True),
+    Subject("/config", "Config", "See the configuration in force.", "config.ini setting option port", Audience.AUDITOR),
     Subject(
         "/account",
         "Account",
@@ -149,7 +166,7 @@ class SubjectIndex:
             frozenset(search_terms(f"{subject.label} {subject.purpose} {subject.words}")) for subject in self.subjects
         )
 
-    def find(self, groups: Iterable[Sequence[str]], *, admin: bool) -> tuple[Subject, ...]:
+    def find(self, groups: Iterable[Sequence[str]], principal: Principal) -> tuple[Subject, ...]:
         """Return the pages that fit best, best first.
 
         :param groups: the terms of a question, each with those that mean the same.
@@ -166,7 +183,7 @@ class SubjectIndex:
             (
                 (score, subject)
                 for score, subject in zip(scores, self.subjects, strict=True)
-                if score > 0 and (admin or not subject.admins_only)
+                if score > 0 and in_audience(principal, subject.audience)
             ),
             key=lambda pair: -pair[0],
         )

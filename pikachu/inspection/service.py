@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pikachu.auth.permissions import can_view, require_scope
+from pikachu.auth.permissions import can_view_certificate, require_scope
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.interfaces import ICertificateReader, IClock, IWorkerPool
 from pikachu.core.model.people import Principal, Scope
@@ -99,7 +99,7 @@ class Inspection:
             record = await self._store.certificate_by_serial(int(digits, 16))
         except NotFound:
             return []
-        if record.der != recognised.der or not can_view(actor, record.owner_id):
+        if record.der != recognised.der or not can_view_certificate(actor, record):
             return []
         return [("certificate_id", record.id), ("status", record.status(utc(self._clock.seconds())).value)]
 

@@ -12,7 +12,18 @@ from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import can_view, require_scope, scope_to_owner
+from pikachu.auth.permissions import (
+    OPERATOR_EVENTS,
+    Sphere,
+    can_view,
+    can_view_certificate,
+    event_sphere,
+    operates,
+    require_changeable,
+    require_scope,
+    scope_to_kinds,
+    scope_to_owner,
+)
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.restrictions import require_deletable
 from pikachu.core.cache import BoundedCache
@@ -28,6 +39,7 @@ from pikachu.core.model.requests import RequestRecord, RequestState
 #: Account id → display name of owners; objects without an owner have none.
 OwnerNames: TypeAlias = Mapping[int | None, str]
 
+_KIND: Final = "certificate"
 _MAX_CACHED_NAMES: Final = 10_000
 _NAME_SECONDS: Final = 30
 
@@ -54,13 +66,14 @@ class CertificateQueries:
 
     @uncancelled
     async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
-        """List the actor's certificates; for administrators those of ``query.owner_id``, or all.
+        """List the actor's certificates; for who sees all those of ``query.owner_id``, or all.
 
-        Fails with NotAuthorized when a user filters by ``infrastructure`` or ``owner``.
+        Fails with NotAuthorized when a user filters by ``owner``, or a user or operator by ``infrastructure``.
         """
-        if not query.filters.keys().isdisjoint(("infrastructure", "owner")):
-            require_scope(actor, Scope.ADMIN)
-        return await self._store.certificates(scope_to_owner(actor, query), self._authority.now())
+        if "infrastructure" in query.filters or ("owner" in query.filters and not operates(actor)):
+            require_scope(actor, Scope.AUDIT)
+        query = scope_to_owner(actor, query, Sphere.ISSUANCE)
+        return await self._store.certificates(query, self._authority.now())
 
     @uncancelled
     async def certificate(self, actor: Principal, certificate_id: int, scope: Scope = Scope.READ) -> CertificateRecord:
@@ -85,8 +98,9 @@ class CertificateQueries:
         require_scope(actor, Scope.REVOKE)
         certificate = await self._store.certificate_by_serial(serial, deleted=True)
         # An intent without a certificate has no id.
-        if not certificate.id or not can_view(actor, certificate.owner_id):
+        if not certificate.id or not can_view_certificate(actor, certificate):
             raise UnknownSerial("no certificate has this serial")
+        require_changeable(actor, certificate, _KIND, Sphere.ISSUANCE)
         return await self._authority.revoke(serial, reason, actor)
 
     @uncancelled
@@ -108,25 +122,27 @@ class CertificateQueries:
     async def _visible(self, actor: Principal, certificate_id: int, scope: Scope) -> CertificateRecord:
         require_scope(actor, scope)
         certificate = await self._store.certificate(certificate_id)
-        if not can_view(actor, certificate.owner_id):
+        if not can_view_certificate(actor, certificate):
             raise NotFound("there is no such certificate")
+        if scope is not Scope.READ:
+            require_changeable(actor, certificate, _KIND, Sphere.ISSUANCE)
         return certificate
 
     # --- approvals --------------------------------------------------
 
     @uncancelled
     async def approvals(self, actor: Principal, query: ListQuery) -> Page[RequestRecord]:
-        """List requests that wait for approval or were decided manually: the actor's; for administrators those of
+        """List requests that wait for approval or were decided manually: the actor's; for who sees all those of
         ``query.owner_id``, or all.  Filter ``state``.
         """
-        query = scope_to_owner(actor, query)
+        query = scope_to_owner(actor, query, Sphere.ISSUANCE)
         return await self._store.requests(replace(query, filters={**query.filters, "approval": "true"}))
 
     @uncancelled
     async def waiting(self, actor: Principal) -> int:
-        """Count the pending requests of the actor, or all for administrators; exact up to 10,000."""
+        """Count the pending requests that the actor sees; exact up to 10,000."""
         query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
-        return (await self._store.requests(scope_to_owner(actor, query))).total or 0
+        return (await self._store.requests(scope_to_owner(actor, query, Sphere.ISSUANCE))).total or 0
 
     @uncancelled
     async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:
@@ -136,7 +152,7 @@ class CertificateQueries:
         """
         require_scope(actor, scope)
         request = await self._store.request(request_id)
-        if request.method is Method.CA or not can_view(actor, request.owner_id):
+        if request.method is Method.CA or not can_view(actor, request.owner_id, Sphere.ISSUANCE):
             raise NotFound("there is no such request")
         return request
 
@@ -144,15 +160,18 @@ class CertificateQueries:
 
     @uncancelled
     async def events(self, actor: Principal, query: ListQuery) -> Page[EventRecord]:
-        """List events about the actor's objects; for administrators those of ``query.owner_id``, or all."""
-        return await self._store.events(scope_to_owner(actor, query))
+        """List events about the actor's objects; for operators also about issuance, for who sees all about all.
+
+        With ``query.owner_id`` only those about that account's objects.
+        """
+        return await self._store.events(scope_to_kinds(actor, query, OPERATOR_EVENTS))
 
     @uncancelled
     async def event(self, actor: Principal, event_id: int) -> EventRecord:
         """Return a visible event.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         record = await self._store.event(event_id)
-        if not can_view(actor, record.event.owner_id):
+        if not can_view(actor, record.event.owner_id, event_sphere(record.event)):
             raise NotFound("there is no such event")
         return record
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
+from pikachu.auth.permissions import Sphere, get_visible, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
@@ -164,19 +164,19 @@ class CertificateRequests:
     async def get(self, actor: Principal, csr_id: int) -> StoredCSR:
         """Return a visible CSR (CSR-3).  Fails with NotFound."""
         require_scope(actor, Scope.READ)
-        return await get_visible(actor, self._store.csr(csr_id), _KIND)
+        return await get_visible(actor, self._store.csr(csr_id), _KIND, Sphere.ISSUANCE)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
-        """List the actor's CSRs; for administrators those of ``query.owner_id``, or all."""
-        return await self._store.csrs(scope_to_owner(actor, query))
+        """List the actor's CSRs; for who sees all those of ``query.owner_id``, or all."""
+        return await self._store.csrs(scope_to_owner(actor, query, Sphere.ISSUANCE))
 
     @uncancelled
     async def delete(self, actor: Principal, csr_id: int) -> None:
         """Delete a visible CSR.  Fails with NotFound."""
 
         def decide(csr: StoredCSR) -> Event:
-            require_visible(actor, csr, _KIND)
+            require_changeable(actor, csr, _KIND, Sphere.ISSUANCE)
             return event_by(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
 
         require_scope(actor, Scope.ENROLL)

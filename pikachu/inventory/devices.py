@@ -8,12 +8,20 @@ from typing import Final
 from twisted.logger import Logger
 
 from pikachu.accounts.challenge_passwords import MAX_LABEL, ChallengePasswords, Purpose
-from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
+from pikachu.auth.permissions import (
+    Sphere,
+    can_change,
+    get_visible,
+    operates,
+    require_changeable,
+    require_scope,
+    scope_to_owner,
+)
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.device_interfaces import Retirement
-from pikachu.core.errors import Conflict, MalformedRequest, NotFound
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound
 from pikachu.core.interfaces import IStore
 from pikachu.core.model.certificates import CertificateRecord, RevocationReason
 from pikachu.core.model.devices import Device
@@ -45,19 +53,22 @@ class Devices:
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Device]:
-        """Return a page of one's own; for admins of those of ``query.owner_id``, or of all.
+        """Return a page of one's own; for who sees all of those of ``query.owner_id``, or of all.
 
         Fails with NotAuthorized when a user filters by ``owner``.
         """
-        if "owner" in query.filters:
-            require_scope(actor, Scope.ADMIN)
-        return await self._store.devices(scope_to_owner(actor, query), self._now())
+        if "owner" in query.filters and not operates(actor):
+            require_scope(actor, Scope.AUDIT)
+        return await self._store.devices(scope_to_owner(actor, query, Sphere.ISSUANCE), self._now())
 
     @uncancelled
     async def get(self, actor: Principal, device_id: int, scope: Scope = Scope.READ) -> Device:
-        """Return one of one's own, or any for admins.  Fails with NotFound."""
+        """Return one of one's own, or any for who sees all.  Fails with NotFound."""
         require_scope(actor, scope)
-        return await get_visible(actor, self._store.device(device_id), _KIND)
+        device = await get_visible(actor, self._store.device(device_id), _KIND, Sphere.ISSUANCE)
+        if scope is not Scope.READ:
+            require_changeable(actor, device, _KIND, Sphere.ISSUANCE)
+        return device
 
     @uncancelled
     async def certificates(self, actor: Principal, device_id: int, limit: int) -> Sequence[CertificateRecord]:
@@ -86,6 +97,8 @@ class Devices:
         :meth:`ChallengePasswords.create`.
         """
         device = await self.get(actor, device_id, Scope.ENROLL)
+        if device.owner_id is not None and not can_change(actor, device.owner_id):
+            raise NotAuthorized("Only the owner of a device and administrators can create challenge passwords for it.")
         if device.retired_at is not None:
             raise Conflict("This device is retired. Put it back in service first.")
         if device.owner_id is None:
@@ -106,7 +119,7 @@ class Devices:
         """
 
         def decide(device: Device) -> Event:
-            require_visible(actor, device, _KIND)
+            require_changeable(actor, device, _KIND, Sphere.ISSUANCE)
             return event_by(actor, "retire", _KIND, device.name, device.owner_id, reason=reason.wire_name)
 
         require_scope(actor, Scope.REVOKE)
@@ -130,7 +143,7 @@ class Devices:
         """
 
         def decide(device: Device) -> Event:
-            require_visible(actor, device, _KIND)
+            require_changeable(actor, device, _KIND, Sphere.ISSUANCE)
             return event_by(actor, "reinstate", _KIND, device.name, device.owner_id)
 
         require_scope(actor, Scope.REVOKE)

@@ -13,7 +13,15 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import can_view, require_scope, require_visible, require_whole_account, scope_to_owner
+from pikachu.auth.permissions import (
+    can_change,
+    can_view,
+    require_changeable,
+    require_scope,
+    require_visible,
+    require_whole_account,
+    scope_to_owner,
+)
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -184,7 +192,7 @@ class Keys:
 
         require_scope(actor, Scope.ENROLL)
         owner_id = actor.owner_id if owner_id is None else owner_id
-        if not can_view(actor, owner_id):
+        if not can_change(actor, owner_id):
             raise NotAuthorized("only administrators import keys for other users")
         name = checked_name(name, "a key's name")
         private_key = await self._run(actor, read)
@@ -241,7 +249,7 @@ class Keys:
         """Delete a key irrevocably, but not the objects that use it.  Fails with NotFound."""
 
         def decide(key: StoredKey, use: KeyUse) -> Event:
-            require_visible(actor, key, "key")
+            require_changeable(actor, key, "key")
             return event_by(
                 actor,
                 "delete",
@@ -267,8 +275,9 @@ class Keys:
 
         Fails with NotFound, MalformedRequest (passphrase), Overloaded.
         """
+        require_scope(actor, Scope.ENROLL)
         require_whole_account(actor)
-        key = await self._visible(actor, key_id, Scope.READ)
+        key = await self._usable(actor, key_id)
         if passphrase is not None:
             passphrase_octets(passphrase)
         private_key = await self._opened(key)
@@ -288,7 +297,7 @@ class Keys:
     @uncancelled
     async def opened(self, actor: Principal, key_id: int) -> tuple[StoredKey, PrivateKey]:
         """Return a visible key with its decrypted private key, to sign a CSR.  Fails with NotFound."""
-        key = await self._visible(actor, key_id, Scope.ENROLL)
+        key = await self._usable(actor, key_id)
         return key, await self._opened(key)
 
     # --- PKCS#12 --------------------------------------------------------------------------
@@ -308,12 +317,13 @@ class Keys:
 
         Fails with NotFound, MalformedRequest (passphrase), UnsupportedAlgorithm (ML-DSA), Overloaded.
         """
+        require_scope(actor, Scope.ENROLL)
         require_whole_account(actor)
-        if not can_view(actor, record.owner_id):
-            raise NotFound("there is no such certificate")
+        require_changeable(actor, record, "certificate")
         key = await self._key_of(actor, record)
         if key is None:
             raise NotFound("the private key of this certificate is not kept here")
+        require_changeable(actor, key, "key")
         passphrase_octets(passphrase)
         issuer = self._issuers.by_id(record.issuer_id)
         chain = () if issuer is None else issuer.chain
@@ -368,6 +378,11 @@ class Keys:
         require_scope(actor, scope)
         key = await self._store.key(key_id)
         require_visible(actor, key, "key")
+        return key
+
+    async def _usable(self, actor: Principal, key_id: int) -> StoredKey:
+        key = await self._visible(actor, key_id, Scope.ENROLL)
+        require_changeable(actor, key, "key")
         return key
 
     def _now(self) -> datetime:

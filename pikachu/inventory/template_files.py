@@ -169,13 +169,13 @@ class X509Templates:
     @uncancelled
     async def list(self, actor: Principal) -> tuple[X509Template, ...]:
         """List all files by name; invalid ones have their error."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         return await self._pool.run(lambda: tuple(file.describe() for file in self._files().values()))
 
     @uncancelled
     async def get(self, actor: Principal, name: str) -> X509Template:
         """Return a file's description.  Fails with NotFound."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         return await self._pool.run(lambda: self._find(name).describe())
 
     @uncancelled

@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from pikachu.auth.permissions import is_admin, require_scope, scope_to_owner
+from pikachu.auth.permissions import can_view, is_admin, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest, NotAuthorized, NotFound
@@ -229,13 +229,14 @@ def _require_scopes(actor: Principal) -> None:
 
 
 def _require_visible(actor: Principal, template: CertificateTemplate) -> None:
-    if template.owner_id not in (None, actor.owner_id) and not is_admin(actor):
+    if template.owner_id is not None and not can_view(actor, template.owner_id):
         raise NotFound(_UNKNOWN)
 
 
 def _require_own(actor: Principal, template: CertificateTemplate) -> None:
     if template.owner_id is None and not is_admin(actor):
         raise NotAuthorized("a certificate template for everybody is changed by admins only; copy it instead")
+    require_changeable(actor, template, _KIND)
 
 
 def _usages_of(content: str) -> frozenset[str]:

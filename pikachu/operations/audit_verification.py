@@ -1,4 +1,4 @@
-"""Verification of the audit chain (AUD-3) by administrators: one run at a time, up to minutes."""
+"""Verification of the audit chain (AUD-3) by administrators and auditors: one run at a time, up to minutes."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class AuditVerification:
     def last(self, actor: Principal) -> VerificationRun | None:
         """Return the active run, or the last one since the start of the server.
 
-        :raises NotAuthorized: unless the actor is an administrator.
+        :raises NotAuthorized: unless the actor is an administrator or auditor.
         """
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         return self._last
 
     def origin(self) -> AuditKeyOrigin:
@@ -66,9 +66,9 @@ class AuditVerification:
 
         A run that was aborted by an outage is continued at its position.
 
-        :raises NotAuthorized: unless the actor is an administrator.
+        :raises NotAuthorized: unless the actor is an administrator or auditor.
         """
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         if self._last is not None and self._last.seconds is None:
             return False
         begun = self._clock.seconds()
@@ -84,7 +84,7 @@ class AuditVerification:
         What lies before its position is as it was at the time of the run.  Fails with Conflict for a changed event, and
         with StoreUnavailable.
         """
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         last = self._last
         if last is None or last.seconds is None or last.wrong or last.failure:
             return last

@@ -13,13 +13,13 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import is_admin, require_scope
+from pikachu.auth.permissions import OPERATOR_EVENTS, Sphere, scope_to_kinds, scope_to_owner
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Overloaded
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.list_queries import ListQuery
-from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.list_queries import ListQuery, Visible
+from pikachu.core.model.people import Principal
 from pikachu.operations.statistics import Statistics
 
 log = Logger()
@@ -48,14 +48,11 @@ class Notification:
 @dataclass(slots=True, eq=False)
 class _Listener:
     owner_id: int | None
-    everything: bool
+    #: The owner whose certificates are counted; ``None`` for all.
+    counted: int | None
+    #: The owner whose events are sent, ``None`` for all; or the events of several kinds.
+    scope: tuple[int | None, Visible | None]
     tell: Callable[[Notification], None]
-
-    @property
-    def scope(self) -> int | None:
-        """The owner whose events are sent; ``None`` for all."""
-        # 0 is the id of no account.
-        return None if self.everything else self.owner_id or 0
 
 
 class EventFeed:
@@ -89,10 +86,11 @@ class EventFeed:
         :raises NotAuthorized: without the scope.
         :raises Overloaded: for too many subscribers.
         """
-        require_scope(actor, Scope.READ)
+        query = scope_to_kinds(actor, ListQuery(), OPERATOR_EVENTS)
         if len(self._listeners) >= self._max_listeners:
             raise Overloaded("too many browsers listen; the page is right when it is loaded again", retry_after=60)
-        listener = _Listener(actor.owner_id, is_admin(actor), tell)
+        counted = scope_to_owner(actor, ListQuery(), Sphere.ISSUANCE).owner_id
+        listener = _Listener(actor.owner_id, counted, (query.owner_id, query.visible), tell)
         self._listeners.append(listener)
         if self._poll_due is None:
             self._poll()
@@ -154,9 +152,10 @@ class EventFeed:
             return
         owners = await self._store.event_owners(after, until)
         for scope in {listener.scope for listener in self._listeners}:
-            if scope is not None and scope not in owners:
+            owner_id, visible = scope
+            if owner_id is not None and owner_id not in owners:
                 continue
-            page = await self._store.events(ListQuery(limit=MAX_EVENTS, owner_id=scope))
+            page = await self._store.events(ListQuery(limit=MAX_EVENTS, owner_id=owner_id, visible=visible))
             events = tuple(record for record in page.items if record.id > after)
             for listener in tuple(self._listeners):
                 if listener.scope == scope and events:
@@ -166,7 +165,7 @@ class EventFeed:
 
     def _counted(self, owner_id: int | None) -> None:
         for listener in tuple(self._listeners):
-            if listener.scope == owner_id:
+            if listener.counted == owner_id:
                 self._notify(listener, Notification(()))
 
     @staticmethod

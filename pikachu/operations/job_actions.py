@@ -159,9 +159,9 @@ class JobActions:
                 inventory.approvals,
                 subject,
                 {
-                    JobAction.APPROVE: RowAction(Scope.ADMIN, self._approve, is_decided(RequestState.ISSUED)),
+                    JobAction.APPROVE: RowAction(Scope.OPERATE, self._approve, is_decided(RequestState.ISSUED)),
                     JobAction.REJECT: RowAction(
-                        Scope.ADMIN, self._reject, is_decided(RequestState.REJECTED), frozenset({"reason"})
+                        Scope.OPERATE, self._reject, is_decided(RequestState.REJECTED), frozenset({"reason"})
                     ),
                 },
             ),

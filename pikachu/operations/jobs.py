@@ -9,7 +9,14 @@ from typing import Final
 
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import get_visible, require_scope, scope_to_owner
+from pikachu.auth.permissions import (
+    OPERATOR_JOBS,
+    Sphere,
+    require_changeable,
+    require_scope,
+    require_visible,
+    scope_to_kinds,
+)
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import Turns, uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, PikachuError
@@ -109,20 +116,21 @@ class Jobs:
 
     @uncancelled
     async def get(self, actor: Principal, job_id: int) -> Job:
-        """Return one of one's own jobs, or any for admins.  Fails with NotFound."""
+        """Return one of one's own jobs, or one that the actor sees of others.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
-        return await get_visible(actor, self._store.job(job_id), _KIND)
+        job = await self._store.job(job_id)
+        require_visible(actor, job, _KIND, _sphere(job))
+        return job
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Job]:
-        """List one's own jobs; for admins those of ``query.owner_id``, or all."""
-        return await self._store.jobs(scope_to_owner(actor, query))
+        """List one's own jobs and those that the actor sees of others; with ``query.owner_id`` that account's."""
+        return await self._store.jobs(scope_to_kinds(actor, query, OPERATOR_JOBS))
 
     @uncancelled
     async def rows(self, actor: Principal, job_id: int, query: ListQuery) -> Page[JobRow]:
         """List the rows of a job with their outcomes.  Fails with NotFound."""
-        require_scope(actor, Scope.READ)
-        await get_visible(actor, self._store.job(job_id), _KIND)
+        await self.get(actor, job_id)
         return await self._store.job_rows(job_id, query)
 
     @uncancelled
@@ -132,8 +140,7 @@ class Jobs:
         Fails with NotFound without a file, or when it was deleted after a week; with NotAuthorized for another's job,
         and with Conflict while the job runs.
         """
-        require_scope(actor, Scope.READ)
-        job = await get_visible(actor, self._store.job(job_id), _KIND)
+        job = await self.get(actor, job_id)
         if job.owner_id != actor.owner_id:
             raise NotAuthorized("Only the user who created this job can download its file.")
         if job.action is JobAction.EXPORT and job.state is JobState.RUNNING:
@@ -149,8 +156,8 @@ class Jobs:
 
         Fails with NotFound, and with Conflict when the job has ended.
         """
-        require_scope(actor, Scope.READ)
-        job = await get_visible(actor, self._store.job(job_id), _KIND)
+        job = await self.get(actor, job_id)
+        require_changeable(actor, job, _KIND, _sphere(job))
         require_scope(actor, self._actions.of(job.resource, job.action).scope)
         return await self._store.end_job(
             job.id, JobState.CANCELLED, "", lambda ended: _event(actor, "cancel", ended), self._now()
@@ -158,6 +165,10 @@ class Jobs:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
+
+
+def _sphere(job: Job) -> Sphere:
+    return Sphere.ISSUANCE if job.resource.value in OPERATOR_JOBS else Sphere.PERSONAL
 
 
 def job_event(type_: str, job: Job) -> Event:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.accounts.accounts import Accounts
-from pikachu.auth.permissions import is_admin
+from pikachu.auth.permissions import reads_all
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.help.guide import Guide
@@ -58,7 +58,7 @@ class QuickSearch:
             return []
         query = ListQuery(limit=MAX_HITS, q=text)
         groups = [FoundGroup("Certificates", await self._certificates(actor, query), "/certificates")]
-        if is_admin(actor):
+        if reads_all(actor):
             groups.append(FoundGroup("Users", await self._users(actor, query), "/users"))
         groups.append(FoundGroup("Guide", self._sections(text)))
         return [group for group in groups if group.hits]

@@ -146,7 +146,7 @@ class Reports:
     @uncancelled
     async def begin(self, actor: Principal, order: ReportOrder) -> Report:
         """Return a report, and record it.  Fails with NotAuthorized and StoreUnavailable."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         require_scope(actor, Scope.READ)
         now = self._now()
         proof = await self._proof(actor)

@@ -1,4 +1,4 @@
-"""The effective configuration and the log, for administrators (CFG-11, UI-9)."""
+"""The effective configuration and the log, for administrators and auditors (CFG-11, UI-9)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ExplainedSetting:
 
 
 class ServerView:
-    """Reads the configuration and the log; all methods require an administrator.
+    """Reads the configuration and the log; all methods require an administrator or auditor.
 
     :param pool: reads files.
     """
@@ -44,7 +44,7 @@ class ServerView:
 
     def settings(self, actor: Principal) -> list[ExplainedSetting]:
         """Return all effective settings, section by section."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         known = {(cls.NAME, key.name): key for cls in SECTIONS for _, key in keys(cls)}
         settings = []
         for setting in masked(self._config):
@@ -54,17 +54,17 @@ class ServerView:
 
     def warnings(self, actor: Principal) -> tuple[str, ...]:
         """Return the warnings about unknown and risky settings."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         return (*self._config.warnings, *self._config.risks, *self._config.advice)
 
     def file(self, actor: Principal) -> str:
         """Return the path of the configuration file."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         return str(self._config.path)
 
     def log_file(self, actor: Principal) -> str | None:
         """Return the path of the log file, or None if the log goes to standard output only."""
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         file = self._config.logging.log_file
         return None if file is None else str(file)
 
@@ -74,7 +74,7 @@ class ServerView:
         :raises MalformedRequest: for too many lines or too long a keyword.
         :raises NotFound: without a log file.
         """
-        require_scope(actor, Scope.ADMIN)
+        require_scope(actor, Scope.AUDIT)
         file = self._config.logging.log_file
         if not 1 <= count <= MAXIMUM_LINES:
             raise MalformedRequest(f"between 1 and {MAXIMUM_LINES} lines can be asked for")

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import is_admin, require_scope
+from pikachu.auth.permissions import Sphere, require_scope, sees_all
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
@@ -154,14 +154,14 @@ class Statistics:
 
     @uncancelled
     async def overview(self, actor: Principal) -> Overview:
-        """Return the counts that *actor* may see: all for an administrator, otherwise those of the account.
+        """Return the counts that *actor* may see: all for who sees all certificates, otherwise the account's.
 
         Fails with AuthenticationFailed for an anonymous actor, with NotAuthorized without the scope, and with
         StoreUnavailable when there is no earlier count.
         """
         require_scope(actor, Scope.READ)
         # 0 is the id of no account.
-        scope = self._scope(None if is_admin(actor) else actor.owner_id or 0)
+        scope = self._scope(None if sees_all(actor, Sphere.ISSUANCE) else actor.owner_id or 0)
         changed = scope.event < self._newest_event
         if scope.counting or scope.counts is None or self._remaining(scope, changed=changed) <= 0:
             await self._fresh(scope)
@@ -173,7 +173,7 @@ class Statistics:
     async def renewals(self, actor: Principal) -> RenewalCounts:
         """Return how the certificates that *actor* may see were renewed: all for an administrator."""
         require_scope(actor, Scope.READ)
-        owner_id = None if is_admin(actor) else actor.owner_id or 0
+        owner_id = None if sees_all(actor, Sphere.ISSUANCE) else actor.owner_id or 0
         return await self._store.renewals(owner_id, utc(self._clock.seconds()))
 
     def _scope(self, owner_id: int | None) -> _Scope:

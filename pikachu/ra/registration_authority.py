@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import can_view, require_scope
+from pikachu.auth.permissions import Sphere, can_change, can_view, require_scope
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
@@ -220,7 +220,7 @@ class RegistrationAuthority:
         if isinstance(csr, bytes):
             return None, csr
         stored = await self._store.csr(csr)
-        if not can_view(principal, stored.owner_id):
+        if not can_change(principal, stored.owner_id, Sphere.ISSUANCE):
             raise NotFound("there is no such certificate signing request")
         return stored, stored.der
 
@@ -232,13 +232,13 @@ class RegistrationAuthority:
         return replace(chosen, issuer=issuer)
 
     def reject_csr(self, approver: Principal, csr_id: int, reason: str) -> Deferred[StoredCSR]:
-        """Reject a stored CSR; administrators only.
+        """Reject a stored CSR; operators and administrators only.
 
         Fails with NotAuthorized, NotFound, MalformedRequest (reason), and Conflict when it was already decided.
         """
 
         async def work() -> StoredCSR:
-            require_scope(approver, Scope.ADMIN)
+            require_scope(approver, Scope.OPERATE)
             text = checked_reason(reason)
             csr = await self._store.csr(csr_id)
             event = event_by(approver, "reject", "CSR", csr.name, csr.owner_id, subject=csr.subject, reason=text)
@@ -252,7 +252,7 @@ class RegistrationAuthority:
         """Approve a pending request and issue its certificate.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> CertificateRecord:
-            require_scope(approver, Scope.ADMIN)
+            require_scope(approver, Scope.OPERATE)
             request = await self._store.request(request_id)
             if request.state is not RequestState.PENDING:
                 raise Conflict("that request does not wait any more")
@@ -272,7 +272,7 @@ class RegistrationAuthority:
         async def work() -> Preview | None:
             require_scope(principal, Scope.READ)
             request = await self._store.request(request_id)
-            if request.method is Method.CA or not can_view(principal, request.owner_id):
+            if request.method is Method.CA or not can_view(principal, request.owner_id, Sphere.ISSUANCE):
                 raise NotFound("there is no such request")
             if not request.csr:
                 return None
@@ -298,7 +298,7 @@ class RegistrationAuthority:
         """Reject a request and release its challenge password.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> RequestRecord:
-            require_scope(approver, Scope.ADMIN)
+            require_scope(approver, Scope.OPERATE)
             text = checked_reason(reason)
             request = await self._store.request(request_id)
             event = event_by(

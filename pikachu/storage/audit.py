@@ -21,7 +21,7 @@ from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
 from pikachu.core.model.events import ACCOUNT_EVENT_TYPES, OBJECT_EVENT_TYPES, RESOURCE_TYPES, Event, EventRecord
-from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page, Visible
 from pikachu.core.model.time_ranges import parse_end, parse_start
 from pikachu.storage.database import AuditKey, Row, Transaction
 from pikachu.storage.pagination import (
@@ -200,10 +200,10 @@ def event_record(row: Row) -> EventRecord:
 
 
 def _by_kind(query: ListQuery) -> bool:
-    """Return whether a query filters by the kind of events only."""
+    """Return whether a query restricts nothing but the kinds of events."""
     filters = query.filters.keys()
     return (
-        bool(filters)
+        (bool(filters) or query.visible is not None)
         and filters <= {"resource_type", "type"}
         and query.owner_id is None
         and not (query.q or "").strip()
@@ -241,16 +241,16 @@ def _few(tx: Transaction, resource_types: str | None, type_: str | None) -> list
     limit = tx.settings.few_events
     ids: list[int] = []
     for kind in _kinds(tx):
-        if _is_selected(kind, resource_types, type_):
+        if _is_selected(kind, resource_types, type_, None):
             ids += [row[0] for row in tx.query(_of(kind).limit(limit + 1 - len(ids)))]
             if len(ids) > limit:
                 return None
     return ids
 
 
-def _is_selected(kind: tuple[str, str], resource_types: str | None, type_: str | None) -> bool:
+def _is_selected(kind: tuple[str, str], resource_types: str | None, type_: str | None, visible: Visible | None) -> bool:
     resource, name = kind
-    if type_ is not None and name != type_:
+    if (type_ is not None and name != type_) or (visible is not None and resource not in visible.kinds):
         return False
     if resource_types is not None and resource_types.startswith("!"):
         return resource not in resource_types[1:].split(",")
@@ -261,9 +261,9 @@ def _of(kind: tuple[str, str]) -> Select[Any]:
     return select(audit_events.c.id).where(audit_events.c.resource_type == kind[0], audit_events.c.type == kind[1])
 
 
-def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
-    """Return a query for the ids of a kind that can be on the page."""
-    ids, identity = _of(kind), audit_events.c.id
+def _next_of(ids: Select[Any], query: ListQuery) -> Select[Any]:
+    """Return a query for those of *ids* that can be on the page."""
+    identity = audit_events.c.id
     descending = query.sort.startswith("-")
     if query.cursor is not None:
         _, position, back = decode_cursor(query.cursor, query.sort, int)
@@ -326,7 +326,7 @@ class AuditStore(StoreSection):
         and b.
         """
         checked(query, ("resource_type", "type", "resource_name", "actor", "about_account", "at_from", "at_to"))
-        table = audit_events.c
+        table, visible = audit_events.c, query.visible
         conditions = _in_period(tx, query)
         if query.owner_id is not None:
             conditions.append(table.owner_id == query.owner_id)
@@ -353,11 +353,17 @@ class AuditStore(StoreSection):
         source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, event_record)
         if _by_kind(query):
             # A page consists of the next few events of each selected kind, in the order of the index of kinds.
-            selected = [kind for kind in _kinds(tx) if _is_selected(kind, kinds, query.filters.get("type"))]
-            following = [row[0] for kind in selected for row in tx.query(_next_of(kind, query))]
-            selects: list[Select[Any]] = [select(_of(kind).limit(COUNTED + 1).subquery().c.id) for kind in selected]
+            selected = [
+                _of(kind) for kind in _kinds(tx) if _is_selected(kind, kinds, query.filters.get("type"), visible)
+            ]
+            if visible is not None:
+                selected.append(select(table.id).where(table.owner_id == visible.owner_id, *conditions))
+            following = [row[0] for ids in selected for row in tx.query(_next_of(ids, query))]
+            selects: list[Select[Any]] = [select(ids.limit(COUNTED + 1).subquery().c.id) for ids in selected]
             counted: ColumnElement[bool] = table.id.in_(union_all(*selects)) if selects else false()
             return page(tx, query, source, [table.id.in_(following)], counted=[counted])
+        if visible is not None:
+            conditions.append(or_(table.owner_id == visible.owner_id, table.resource_type.in_(visible.kinds)))
         hint = ""
         if text:
             # SQLite would otherwise fetch and sort all events with a common name.

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, or_, select, update
 
 from pikachu.core.errors import Conflict, NotFound, QuotaExceeded
 from pikachu.core.model.jobs import (
@@ -223,6 +223,9 @@ class JobStore(StoreSection):
         conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(_j.owner_id == query.owner_id)
+        if query.visible is not None:
+            seen = query.visible
+            conditions.append(or_(_j.owner_id == seen.owner_id, _j.resource.in_(seen.kinds)))
         for name, values in (("state", JobState), ("action", JobAction), ("resource", JobResource)):
             chosen = one_of(query, name, list(values))
             if chosen is not None:

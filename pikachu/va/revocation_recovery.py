@@ -150,14 +150,14 @@ class RevocationRecovery:
 
     @uncancelled
     async def page(self, actor: Principal, query: ListQuery) -> Page[RecoveredRevocation]:
-        """List recovered revocations, for administrators; see :meth:`IRecoveryStore.recovered_revocations`."""
-        require_scope(actor, Scope.ADMIN)
+        """List them, for administrators and auditors; see :meth:`IRecoveryStore.recovered_revocations`."""
+        require_scope(actor, Scope.AUDIT)
         return await self._store.recovered_revocations(query)
 
     @uncancelled
     async def get(self, actor: Principal, recovered_id: int) -> RecoveredRevocation:
-        """Return one recovered revocation, for administrators; fails with NotFound."""
-        require_scope(actor, Scope.ADMIN)
+        """Return one recovered revocation, for administrators and auditors; fails with NotFound."""
+        require_scope(actor, Scope.AUDIT)
         return await self._store.recovered_revocation(recovered_id)
 
     @uncancelled
@@ -195,8 +195,8 @@ class RevocationRecovery:
 
     @uncancelled
     async def count(self, actor: Principal) -> int:
-        """Return the number of recovered revocations of all issuers without a decision; for administrators."""
-        require_scope(actor, Scope.ADMIN)
+        """Return the number of recovered revocations of all issuers without a decision; for admins and auditors."""
+        require_scope(actor, Scope.AUDIT)
         return await self._count()
 
     async def _count(self) -> int:

@@ -1,4 +1,7 @@
-"""REST: authorization of every route (API-1).  A route that is missing from the table fails a test."""
+"""REST: authorization of every route for every role (API-1, ROL-1).
+
+A route that is missing from the table fails a test.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ from tests.support.recovered import recover, undecided_ids
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import DEFAULT_EXTENSIONS, build_core
 
-CALLERS = ("nobody", "wrong token", "owner", "other", "admin", "read", "enroll", "revoke", "admin scope only")
+CALLERS = (
+    *("nobody", "wrong token", "owner", "other", "admin", "read", "enroll", "revoke", "admin scope only"),
+    *("operator", "operator's read", "auditor", "admin's audit"),
+)
 Statuses = tuple[int, ...]
 REQUEST = "[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = device.example.com\n"
 
@@ -31,29 +37,61 @@ def anyone(status: int = 200) -> Statuses:
     return (status,) * len(CALLERS)
 
 
-def own(scope: Scope, status: int = 200) -> Statuses:
-    """An object of the owner's: others don't see it."""
+def own(scope: Scope, status: int = 200, *, operator: int | None = None) -> Statuses:
+    """An object of issuance of the owner's: other users don't see it, operators handle it, auditors read it.
+
+    :param operator: what an operator gets; like the owner by default.
+    """
     single = [status if one is scope else 403 for one in (Scope.READ, Scope.ENROLL, Scope.REVOKE)]
-    return (401, 401, status, 404, status, *single, 403)
+    reads = scope is Scope.READ
+    staff = (
+        status if operator is None else operator,
+        404 if reads else 403,
+        status if reads else 403,
+        403,
+    )
+    return (401, 401, status, 404, status, *single, 403, *staff)
+
+
+def personal(scope: Scope, status: int = 200) -> Statuses:
+    """An object of the owner's that operators don't see either."""
+    return own(scope, status, operator=404)
 
 
 def each(scope: Scope, status: int = 200) -> Statuses:
-    """Everybody on their own behalf."""
-    return (*own(scope, status)[:3], status, *own(scope, status)[4:])
+    """Everybody on their own behalf; auditors only read."""
+    found = own(scope, status)
+    return (*found[:3], status, *found[4:10], status if scope is Scope.READ else 403, *found[11:])
 
 
 def admins(status: int = 200) -> Statuses:
     """Admins only."""
-    return (401, 401, 403, 403, status, 403, 403, 403, status)
+    return (401, 401, 403, 403, status, 403, 403, 403, status, 403, 403, 403, 403)
 
 
-def whole(other: int, status: int) -> Statuses:
-    """Tokens with all scopes of their account."""
-    return (401, 401, status, other, status, 403, 403, 403, 403)
+def auditors(status: int = 200) -> Statuses:
+    """Admins and auditors."""
+    return (*admins(status)[:11], status, status)
+
+
+def operators(status: int = 200) -> Statuses:
+    """Admins and operators."""
+    return (*admins(status)[:9], status, 403, 403, 403)
+
+
+def whole(other: int, status: int, *, auditor: int | None = None) -> Statuses:
+    """Tokens with all scopes of their account.
+
+    :param auditor: what an auditor gets; like another user by default.
+    """
+    return (401, 401, status, other, status, 403, 403, 403, 403, other, 403, other if auditor is None else auditor, 403)
 
 
 # Changing a policy takes seeing it: both scopes.
-OWN_POLICY: Callable[[int], Statuses] = lambda status: (401, 401, status, 404, status, 403, 403, 403, 403)  # noqa: E731
+OWN_POLICY: Callable[[int], Statuses] = lambda status: (  # noqa: E731
+    *(401, 401, status, 404, status, 403, 403, 403, 403),
+    *(404, 403, 403, 403),
+)
 
 TABLE: dict[str, Statuses] = {
     "POST /api/v1/certificates": each(Scope.ENROLL, 201),
@@ -69,50 +107,50 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/approvals": each(Scope.READ),
     "GET /api/v1/approvals/<id>": own(Scope.READ),
     "GET /api/v1/approvals/<id>/preview": own(Scope.READ),
-    "POST /api/v1/approvals/<id>/approval": admins(),
-    "POST /api/v1/approvals/<id>/rejection": admins(),
+    "POST /api/v1/approvals/<id>/approval": operators(),
+    "POST /api/v1/approvals/<id>/rejection": operators(),
     "POST /api/v1/csrs": each(Scope.ENROLL, 201),
     "GET /api/v1/csrs": each(Scope.READ),
     "GET /api/v1/csrs/<id>": own(Scope.READ),
     "DELETE /api/v1/csrs/<id>": own(Scope.ENROLL, 204),
-    "POST /api/v1/csrs/<id>/rejection": admins(),
-    "POST /api/v1/csrs/preview": own(Scope.READ),
+    "POST /api/v1/csrs/<id>/rejection": operators(),
+    "POST /api/v1/csrs/preview": personal(Scope.READ),
     "POST /api/v1/keys": each(Scope.ENROLL, 201),
     "GET /api/v1/keys": each(Scope.READ),
-    "GET /api/v1/keys/<id>": own(Scope.READ),
-    "POST /api/v1/keys/<id>/private-key": whole(404, 200),
-    "DELETE /api/v1/keys/<id>": own(Scope.ENROLL, 204),
-    "POST /api/v1/certificates/<id>/pfx": whole(404, 200),
+    "GET /api/v1/keys/<id>": personal(Scope.READ),
+    "POST /api/v1/keys/<id>/private-key": whole(404, 200, auditor=403),
+    "DELETE /api/v1/keys/<id>": personal(Scope.ENROLL, 204),
+    "POST /api/v1/certificates/<id>/pfx": whole(404, 200, auditor=403),
     "GET /requests/<id>/download": own(Scope.READ),
     "POST /api/v1/policies": each(Scope.ENROLL, 201),
     "GET /api/v1/policies": each(Scope.READ),
-    "GET /api/v1/policies/<id>": own(Scope.READ),
+    "GET /api/v1/policies/<id>": personal(Scope.READ),
     "PUT /api/v1/policies/<id>": OWN_POLICY(200),
     "PATCH /api/v1/policies/<id>": OWN_POLICY(200),
     "DELETE /api/v1/policies/<id>": OWN_POLICY(204),
     "POST /api/v1/templates": each(Scope.ENROLL, 201),
     "POST /api/v1/templates/validation": each(Scope.READ),
     "GET /api/v1/templates": each(Scope.READ),
-    "GET /api/v1/templates/<id>": own(Scope.READ),
+    "GET /api/v1/templates/<id>": personal(Scope.READ),
     "PUT /api/v1/templates/<id>": OWN_POLICY(200),
     "PATCH /api/v1/templates/<id>": OWN_POLICY(200),
     "DELETE /api/v1/templates/<id>": OWN_POLICY(204),
-    "GET /api/v1/x509-templates": admins(),
-    "GET /api/v1/x509-templates/<name>": admins(),
+    "GET /api/v1/x509-templates": auditors(),
+    "GET /api/v1/x509-templates/<name>": auditors(),
     # What is made belongs to somebody: both scopes.
-    "POST /api/v1/x509-templates/<name>/render": (401, 401, 403, 403, 201, 403, 403, 403, 403),
+    "POST /api/v1/x509-templates/<name>/render": (401, 401, 403, 403, 201, 403, 403, 403, 403, 403, 403, 403, 403),
     "POST /api/v1/challenge-passwords": each(Scope.ENROLL, 201),
     "GET /api/v1/challenge-passwords": each(Scope.READ),
-    "GET /api/v1/challenge-passwords/<id>": own(Scope.READ),
-    "GET /api/v1/challenge-passwords/<id>/password": own(Scope.ENROLL),
-    "DELETE /api/v1/challenge-passwords/<id>": own(Scope.ENROLL, 204),
+    "GET /api/v1/challenge-passwords/<id>": personal(Scope.READ),
+    "GET /api/v1/challenge-passwords/<id>/password": personal(Scope.ENROLL),
+    "DELETE /api/v1/challenge-passwords/<id>": personal(Scope.ENROLL, 204),
     "POST /api/v1/challenge-passwords/expired-deletion": each(Scope.ENROLL),
     "POST /api/v1/batches": each(Scope.ENROLL, 201),
     "GET /api/v1/batches": each(Scope.READ),
     "GET /api/v1/batches/<id>": own(Scope.READ),
     "GET /api/v1/batches/<id>/names": own(Scope.READ),
-    "GET /api/v1/batches/<id>/labels": OWN_POLICY(200),
-    "GET /api/v1/batches/<id>/passwords": own(Scope.ENROLL),
+    "GET /api/v1/batches/<id>/labels": (401, 401, 200, 404, 200, *(403,) * 8),
+    "GET /api/v1/batches/<id>/passwords": own(Scope.ENROLL, operator=403),
     "POST /api/v1/batches/<id>/end": own(Scope.ENROLL),
     "POST /api/v1/batches/<id>/resumption": own(Scope.ENROLL, 409),
     "GET /api/v1/devices": each(Scope.READ),
@@ -120,8 +158,8 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/devices/<id>/retirement": own(Scope.REVOKE),
     "DELETE /api/v1/devices/<id>/retirement": own(Scope.REVOKE, 409),
     "POST /api/v1/users": admins(201),
-    "GET /api/v1/users": admins(),
-    "GET /api/v1/users/<id>": own(Scope.READ),
+    "GET /api/v1/users": auditors(),
+    "GET /api/v1/users/<id>": personal(Scope.READ),
     "PATCH /api/v1/users/<id>": admins(),
     "DELETE /api/v1/users/<id>": admins(204),
     "POST /api/v1/users/<id>/password": admins(204),
@@ -131,36 +169,36 @@ TABLE: dict[str, Statuses] = {
     "DELETE /api/v1/sessions/<id>": whole(404, 204),
     "POST /api/v1/account-certificates": whole(201, 201),
     "GET /api/v1/account-certificates": whole(200, 200),
-    "GET /api/v1/account-certificates/<id>": whole(404, 200),
+    "GET /api/v1/account-certificates/<id>": whole(404, 200, auditor=200),
     "DELETE /api/v1/account-certificates/<id>": whole(404, 204),
     "POST /api/v1/tokens": whole(201, 201),
     "GET /api/v1/tokens": each(Scope.READ),
-    "GET /api/v1/tokens/<id>": own(Scope.READ),
+    "GET /api/v1/tokens/<id>": personal(Scope.READ),
     "DELETE /api/v1/tokens/<id>": whole(404, 204),
     "GET /api/v1/cas": anyone(),
     "GET /api/v1/cas/<name>": anyone(),
     "GET /api/v1/crls": anyone(),
     "GET /api/v1/crls/<ca>": anyone(),
     "POST /api/v1/crls/<ca>": admins(201),
-    "GET /api/v1/recovered-revocations": admins(),
-    "GET /api/v1/recovered-revocations/<id>": admins(),
+    "GET /api/v1/recovered-revocations": auditors(),
+    "GET /api/v1/recovered-revocations/<id>": auditors(),
     "POST /api/v1/recovered-revocations/<id>/decision": admins(),
     "POST /api/v1/recovered-revocations/decision": admins(),
     "GET /api/v1/statistics/renewals": each(Scope.READ),
     # They read lists, too: both scopes.
-    "GET /api/v1/reports/certificates": (401, 401, 403, 403, 200, 403, 403, 403, 403),
-    "GET /api/v1/reports/audit": (401, 401, 403, 403, 200, 403, 403, 403, 403),
-    "POST /api/v1/audit-verification": admins(202),
-    "GET /api/v1/audit-verification": admins(),
+    "GET /api/v1/reports/certificates": (401, 401, 403, 403, 200, 403, 403, 403, 403, 403, 403, 200, 403),
+    "GET /api/v1/reports/audit": (401, 401, 403, 403, 200, 403, 403, 403, 403, 403, 403, 200, 403),
+    "POST /api/v1/audit-verification": auditors(202),
+    "GET /api/v1/audit-verification": auditors(),
     "GET /api/v1/status/<serial>": anyone(),
     # The action's own scope, too.
-    "POST /api/v1/jobs": (401, 401, 202, 202, 202, 403, 403, 403, 403),
+    "POST /api/v1/jobs": (401, 401, 202, 202, 202, 403, 403, 403, 403, 202, 403, 403, 403),
     "GET /api/v1/jobs": each(Scope.READ),
-    "GET /api/v1/jobs/<id>": own(Scope.READ),
-    "GET /api/v1/jobs/<id>/results": own(Scope.READ),
+    "GET /api/v1/jobs/<id>": personal(Scope.READ),
+    "GET /api/v1/jobs/<id>/results": personal(Scope.READ),
     # The job has no file; an admin gets none of another's.
-    "GET /api/v1/jobs/<id>/file": (401, 401, 404, 404, 403, 404, 403, 403, 403),
-    "DELETE /api/v1/jobs/<id>": OWN_POLICY(200),
+    "GET /api/v1/jobs/<id>/file": (401, 401, 404, 404, 403, 404, 403, 403, 403, 404, 404, 403, 403),
+    "DELETE /api/v1/jobs/<id>": (*OWN_POLICY(200)[:9], 404, 404, 403, 403),
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/events/<id>": own(Scope.READ),
     "GET /api/v1/statistics": each(Scope.READ),
@@ -240,7 +278,7 @@ class World:
             rows = 100 if route.startswith("DELETE") else 1
             job = {"action": "delete", "resource": "keys", "ids": list(range(90_000, 90_000 + rows))}
             new = rest.good("POST", "/jobs", job, who="alice", status=202)["id"]
-            rest.clock.pump([1.0] * 3)
+            rest.clock.pump([1.0] * (3 if rows > 1 else 20))
         elif path.startswith("/recovered-revocations/<id>"):
             new = recover(rest.stack.app, rest.clock, 0x7000 + number)[-1]
         elif path.startswith("/tokens/"):
@@ -279,6 +317,7 @@ class World:
         if route == "POST /api/v1/revocations":
             made = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
             return {"serial": self.rest.good("GET", f"/certificates/{made}", who="alice")["serial"]}
+        key = self.key() if route == "POST /api/v1/csrs/preview" else 0
         waiting = len(undecided_ids(self.rest.stack.app))
         bodies: dict[str, object] = {
             "POST /api/v1/recovered-revocations/<id>/decision": {"decision": "keep"},
@@ -293,7 +332,7 @@ class World:
             "POST /api/v1/certificates": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/certificates/preview": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/csrs": {"csr": csr_pem()},
-            "POST /api/v1/csrs/preview": {"key_id": self.key(), "template": REQUEST},
+            "POST /api/v1/csrs/preview": {"key_id": key, "template": REQUEST},
             "POST /api/v1/keys": {"name": name, "type": "EC"},
             "POST /api/v1/certificates/<id>/pfx": {"passphrase": "correct horse"},
             "POST /api/v1/policies": policy,
@@ -314,6 +353,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Alice owns, Bob is another, root administers."""
     stack = build_core(tmp_path_factory.mktemp("core"))
     rest = make_rest(stack)
+    rest.add("olga", Role.OPERATOR)
+    rest.add("audrey", Role.AUDITOR)
     result_of(stack.app.publisher.begin())
     callers = {
         "nobody": None,
@@ -325,6 +366,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "enroll": rest.token("alice", Scope.ENROLL),
         "revoke": rest.token("alice", Scope.REVOKE),
         "admin scope only": rest.token("root", Scope.ADMIN),
+        "operator": rest.tokens["olga"],
+        "operator's read": rest.token("olga", Scope.READ),
+        "auditor": rest.tokens["audrey"],
+        "admin's audit": rest.token("root", Scope.AUDIT),
     }
     yield World(rest, callers)
     stack.close()

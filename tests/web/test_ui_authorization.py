@@ -1,4 +1,6 @@
-"""Pages: authorization of every page (UI-1, CRT-7).  A page that is missing from the table fails a test.
+"""Pages: authorization of every page for every role (UI-1, CRT-7, ROL-1).
+
+A page that is missing from the table fails a test.
 
 A GET is checked by its status, a POST by whether the caller passes authorization: an empty form is wrong, but
 unauthorized callers are refused before the form is read.
@@ -6,7 +8,9 @@ unauthorized callers are refused before the form is read.
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,23 +18,30 @@ from typing import Any
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.auth.permissions import Audience
-from pikachu.core.model.people import SYSTEM
+from pikachu.auth.permissions import AUDIENCE_ROLES, Audience
+from pikachu.core.model.people import SYSTEM, Role
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
 from tests.support.recovered import recover
 from tests.support.stack import build_core
-from tests.support.visitor import Pages, Visitor, make_pages
+from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
-CALLERS = ("nobody", "owner", "other", "admin")
+CALLERS = ("nobody", "owner", "other", "operator", "auditor", "admin")
 Expected = tuple[int, ...]
 
-ANYONE: Expected = (200, 200, 200, 200)
-USERS: Expected = (302, 200, 200, 200)
-ADMINS: Expected = (302, 403, 403, 200)
-#: An object of alice's: others don't see it.
-OWN: Expected = (302, 200, 404, 200)
+ANYONE: Expected = (200,) * 6
+USERS: Expected = (302, 200, 200, 200, 200, 200)
+REQUESTERS: Expected = (302, 200, 200, 200, 403, 200)
+OPERATORS: Expected = (302, 403, 403, 200, 403, 200)
+AUDITORS: Expected = (302, 403, 403, 403, 200, 200)
+ADMINS: Expected = (302, 403, 403, 403, 403, 200)
+#: A certificate, CSR, approval, batch or event about one, of alice's: other users don't see it; and changing it.
+OWN: Expected = (302, 200, 404, 200, 200, 200)
+CHANGE: Expected = (302, 200, 404, 200, 403, 200)
+#: A key, template, policy, challenge password or job on those, of alice's; and changing it or seeing its secrets.
+PERSONAL: Expected = (302, 200, 404, 404, 200, 200)
+CHANGE_PERSONAL: Expected = (302, 200, 404, 404, 403, 200)
 
 
 COUNT = itertools.count(1)
@@ -58,7 +69,14 @@ def policies(after: str = "") -> Callable[[Pages, Visitor], str]:
 
 def job(after: str = "") -> Callable[[Pages, Visitor], str]:
     fields = {"resource": "keys", "action": "delete", "rows": "page", "page": "1", "confirm": "1"}
-    return made("/jobs", fields, after)
+
+    def make(pages: Pages, owner: Visitor) -> str:
+        path = made("/jobs", fields, after)(pages, owner)
+        # The jobs of earlier tests come first.
+        pages.clock.pump([0.1] * 20)
+        return path
+
+    return make
 
 
 def event_path(pages: Pages, owner: Visitor) -> str:
@@ -119,21 +137,21 @@ def recovered(path: str) -> Callable[[Pages, Visitor], str]:
 #: GET pages: what nobody, the owner, another user and an admin get.
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
-    "GET /login": (200, 303, 303, 303),
-    "GET /logout": (303, 200, 200, 200),
+    "GET /login": (200, 303, 303, 303, 303, 303),
+    "GET /logout": (303, 200, 200, 200, 200, 200),
     "GET /confirm": USERS,
     "GET /session": USERS,
-    "GET /register": (200, 303, 303, 303),
+    "GET /register": (200, 303, 303, 303, 303, 303),
     "GET /account": USERS,
     "GET /account/password": USERS,
     "GET /account/tokens/new": USERS,
-    "GET /account/tokens/<id>/end": OWN,
-    "GET /account/tokens/<id>/created": OWN,
+    "GET /account/tokens/<id>/end": PERSONAL,
+    "GET /account/tokens/<id>/created": PERSONAL,
     "GET /account/certificates/new": USERS,
-    "GET /account/certificates/<id>/unbind": OWN,
-    "GET /users": ADMINS,
+    "GET /account/certificates/<id>/unbind": PERSONAL,
+    "GET /users": AUDITORS,
     "GET /users/new": ADMINS,
-    "GET /users/<id>": ADMINS,
+    "GET /users/<id>": AUDITORS,
     "GET /users/<id>/edit": ADMINS,
     "GET /users/<id>/password": ADMINS,
     "GET /users/<id>/password-code": ADMINS,
@@ -141,101 +159,102 @@ TABLE: dict[str, Expected] = {
     "GET /users/<id>/delete": ADMINS,
     "GET /users/<id>/<name>": ADMINS,
     "GET /keys": USERS,
-    "GET /generate": USERS,
-    "GET /keys/import": USERS,
-    "GET /keys/<id>": OWN,
-    "GET /keys/<id>/public": OWN,
-    "GET /keys/<id>/private": OWN,
-    "GET /keys/<id>/download": OWN,
-    "GET /keys/<id>/delete": OWN,
-    "GET /certificates/<id>/pfx": OWN,
+    "GET /generate": REQUESTERS,
+    "GET /keys/import": REQUESTERS,
+    "GET /keys/<id>": PERSONAL,
+    "GET /keys/<id>/public": PERSONAL,
+    "GET /keys/<id>/private": CHANGE_PERSONAL,
+    "GET /keys/<id>/download": CHANGE_PERSONAL,
+    "GET /keys/<id>/delete": CHANGE_PERSONAL,
+    # An operator is told that the key is not available.
+    "GET /certificates/<id>/pfx": CHANGE,
     "GET /csrs": USERS,
-    "GET /csrs/upload": USERS,
-    "GET /csrs/generate": USERS,
+    "GET /csrs/upload": REQUESTERS,
+    "GET /csrs/generate": REQUESTERS,
     "GET /csrs/<id>": OWN,
     "GET /csrs/<id>/download": OWN,
-    "GET /csrs/<id>/delete": OWN,
-    "GET /ra": USERS,
-    "GET /ra/csrs/<id>/reject": ADMINS,
+    "GET /csrs/<id>/delete": CHANGE,
+    "GET /ra": REQUESTERS,
+    "GET /ra/csrs/<id>/reject": OPERATORS,
     "GET /ra/approvals": USERS,
     "GET /ra/approvals/<id>": OWN,
-    "GET /ra/approvals/<id>/approve": ADMINS,
-    "GET /ra/approvals/<id>/reject": ADMINS,
+    "GET /ra/approvals/<id>/approve": OPERATORS,
+    "GET /ra/approvals/<id>/reject": OPERATORS,
     "GET /live/panels": USERS,
     "GET /expiry": USERS,
     "GET /events": USERS,
     "GET /events/<id>": OWN,
-    "GET /events/verification": ADMINS,
-    "GET /reports": ADMINS,
-    "GET /reports/file": ADMINS,
-    "GET /users/events": ADMINS,
+    "GET /reports": AUDITORS,
+    "GET /reports/file": AUDITORS,
+    "GET /events/verification": AUDITORS,
+    "GET /users/events": AUDITORS,
     "GET /account/events": USERS,
     "GET /jobs": USERS,
-    "GET /jobs/<id>": OWN,
-    "GET /jobs/<id>/progress": OWN,
-    # The job has no file; an admin gets none of another's.
-    "GET /jobs/<id>/file": (302, 404, 404, 403),
+    "GET /jobs/<id>": PERSONAL,
+    "GET /jobs/<id>/progress": PERSONAL,
+    # The job has no file; who sees another's gets none either.
+    "GET /jobs/<id>/file": (302, 404, 404, 404, 403, 403),
     "GET /help": ANYONE,
     "GET /help/<name>": ANYONE,
     "GET /chat": USERS,
     "GET /certificates": USERS,
-    "GET /certificates/new": USERS,
     "GET /devices": USERS,
     "GET /devices/<id>": OWN,
-    "GET /devices/<id>/retire": OWN,
-    "GET /devices/<id>/reinstate": OWN,
+    "GET /certificates/new": REQUESTERS,
+    "GET /devices/<id>/retire": CHANGE,
+    "GET /devices/<id>/reinstate": CHANGE,
     "GET /certificates/<id>": OWN,
     "GET /certificates/<id>/download": OWN,
-    "GET /certificates/<id>/renew": OWN,
-    "GET /certificates/<id>/revoke": OWN,
-    "GET /certificates/<id>/release": OWN,
-    "GET /certificates/<id>/delete": OWN,
+    "GET /certificates/<id>/renew": CHANGE,
+    "GET /certificates/<id>/revoke": CHANGE,
+    "GET /certificates/<id>/release": CHANGE,
+    "GET /certificates/<id>/delete": CHANGE,
     "GET /va": USERS,
     "GET /va/crl/<ca>": USERS,
     "GET /va/upload": ADMINS,
-    "GET /va/recovered": ADMINS,
+    "GET /va/recovered": AUDITORS,
     "GET /va/recovered/<id>/<name>": ADMINS,
     "GET /va/recovered-all/<name>": ADMINS,
     "GET /ca": USERS,
     "GET /ca/<name>": USERS,
     "GET /templates": USERS,
-    "GET /templates/new": USERS,
-    "GET /templates/<id>": OWN,
-    "GET /templates/<id>/download": OWN,
-    "GET /templates/<id>/edit": OWN,
-    "GET /templates/<id>/delete": OWN,
-    "GET /x509-templates": ADMINS,
-    "GET /x509-templates/<name>": ADMINS,
+    "GET /templates/new": REQUESTERS,
+    "GET /templates/<id>": PERSONAL,
+    "GET /templates/<id>/download": PERSONAL,
+    "GET /templates/<id>/edit": CHANGE_PERSONAL,
+    "GET /templates/<id>/delete": CHANGE_PERSONAL,
+    "GET /x509-templates": AUDITORS,
+    "GET /x509-templates/<name>": AUDITORS,
     "GET /policies": USERS,
-    "GET /policies/new": USERS,
-    "GET /policies/<id>": OWN,
-    "GET /policies/<id>/edit": OWN,
-    "GET /policies/<id>/delete": OWN,
+    "GET /policies/new": REQUESTERS,
+    "GET /policies/<id>": PERSONAL,
+    "GET /policies/<id>/edit": CHANGE_PERSONAL,
+    "GET /policies/<id>/delete": CHANGE_PERSONAL,
     "GET /challenge-passwords": USERS,
-    "GET /challenge-passwords/new": USERS,
-    "GET /challenge-passwords/<id>": OWN,
-    "GET /challenge-passwords/<id>/text": (302, 200, 404, 404),
-    "GET /challenge-passwords/<id>/delete": OWN,
-    "GET /challenge-passwords/<id>/commands": (302, 200, 404, 404),
-    "GET /challenge-passwords/delete-expired": USERS,
+    "GET /challenge-passwords/new": REQUESTERS,
+    "GET /challenge-passwords/<id>": PERSONAL,
+    "GET /challenge-passwords/<id>/text": (302, 200, 404, 404, 403, 404),
+    "GET /challenge-passwords/<id>/delete": CHANGE_PERSONAL,
+    "GET /challenge-passwords/<id>/commands": (302, 200, 404, 404, 403, 404),
+    "GET /challenge-passwords/delete-expired": REQUESTERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
     "GET /batches": USERS,
-    "GET /batches/new": USERS,
+    "GET /batches/new": REQUESTERS,
     "GET /batches/<id>": OWN,
-    "GET /batches/<id>/passwords": OWN,
-    "GET /batches/<id>/scripts": OWN,
-    "GET /batches/<id>/labels": OWN,
-    "GET /batches/<id>/end": OWN,
+    "GET /batches/<id>/labels": (302, 200, 404, 403, 403, 200),
+    "GET /batches/<id>/passwords": (302, 200, 404, 403, 403, 200),
+    "GET /batches/<id>/scripts": (302, 200, 404, 403, 403, 200),
+    "GET /batches/<id>/end": CHANGE,
     "GET /inspect": USERS,
     "GET /apis": USERS,
     "GET /apis/reference": USERS,
-    "GET /config": ADMINS,
+    "GET /config": AUDITORS,
+    "GET /logs": AUDITORS,
+    "GET /logs/lines": (302, 403, 403, 403, 404, 404),
     "GET /setup": ADMINS,
     "GET /search": USERS,
     "GET /search/results": USERS,
     "GET /views/<list>/filters": USERS,
-    "GET /logs": ADMINS,
-    "GET /logs/lines": (302, 403, 403, 404),
 }
 
 #: POST pages: who gets past the door.
@@ -263,44 +282,50 @@ POSTS: dict[str, Audience] = {
     "POST /users/<id>/delete": Audience.ADMIN,
     "POST /users/<id>/<name>": Audience.ADMIN,
     "POST /users/<id>/sessions/<number>/end": Audience.ADMIN,
-    "POST /generate": Audience.USER,
-    "POST /keys/import": Audience.USER,
-    "POST /keys/<id>/private": Audience.USER,
-    "POST /keys/<id>/download": Audience.USER,
-    "POST /keys/<id>/delete": Audience.USER,
-    "POST /certificates/new": Audience.USER,
-    "POST /certificates/new/preview": Audience.USER,
-    "POST /certificates/<id>/pfx": Audience.USER,
-    "POST /csrs/upload": Audience.USER,
-    "POST /csrs/generate": Audience.USER,
-    "POST /csrs/preview": Audience.USER,
-    "POST /csrs/<id>/delete": Audience.USER,
-    "POST /ra": Audience.USER,
-    "POST /ra/sign": Audience.USER,
+    "POST /generate": Audience.REQUESTER,
+    "POST /keys/import": Audience.REQUESTER,
+    "POST /keys/<id>/private": Audience.REQUESTER,
+    "POST /keys/<id>/download": Audience.REQUESTER,
+    "POST /keys/<id>/delete": Audience.REQUESTER,
+    "POST /certificates/new": Audience.REQUESTER,
+    "POST /certificates/new/preview": Audience.REQUESTER,
+    "POST /certificates/<id>/pfx": Audience.REQUESTER,
+    "POST /csrs/upload": Audience.REQUESTER,
+    "POST /csrs/generate": Audience.REQUESTER,
+    "POST /csrs/preview": Audience.REQUESTER,
+    "POST /csrs/<id>/delete": Audience.REQUESTER,
+    "POST /ra": Audience.REQUESTER,
+    "POST /ra/sign": Audience.REQUESTER,
     "POST /ra/validity": Audience.ADMIN,
-    "POST /ra/csrs/<id>/reject": Audience.ADMIN,
-    "POST /ra/approvals/<id>/approve": Audience.ADMIN,
-    "POST /ra/approvals/<id>/reject": Audience.ADMIN,
-    "POST /templates/new": Audience.USER,
-    "POST /templates/<id>/edit": Audience.USER,
-    "POST /templates/<id>/delete": Audience.USER,
+    "POST /ra/csrs/<id>/reject": Audience.OPERATOR,
+    "POST /ra/approvals/<id>/approve": Audience.OPERATOR,
+    "POST /ra/approvals/<id>/reject": Audience.OPERATOR,
+    "POST /templates/new": Audience.REQUESTER,
+    "POST /templates/<id>/edit": Audience.REQUESTER,
+    "POST /templates/<id>/delete": Audience.REQUESTER,
     "POST /x509-templates/<name>": Audience.ADMIN,
-    "POST /policies/new": Audience.USER,
-    "POST /policies/<id>/edit": Audience.USER,
-    "POST /policies/<id>/delete": Audience.USER,
-    "POST /challenge-passwords": Audience.USER,
-    "POST /challenge-passwords/<id>/reveal": Audience.USER,
-    "POST /challenge-passwords/<id>/delete": Audience.USER,
-    "POST /challenge-passwords/delete-expired": Audience.USER,
+    "POST /policies/new": Audience.REQUESTER,
+    "POST /policies/<id>/edit": Audience.REQUESTER,
+    "POST /policies/<id>/delete": Audience.REQUESTER,
+    "POST /challenge-passwords": Audience.REQUESTER,
+    "POST /challenge-passwords/<id>/reveal": Audience.REQUESTER,
+    "POST /challenge-passwords/<id>/delete": Audience.REQUESTER,
+    "POST /challenge-passwords/delete-expired": Audience.REQUESTER,
     "POST /challenge-passwords/delete-expired-system": Audience.ADMIN,
-    "POST /batches": Audience.USER,
-    "POST /batches/<id>/end": Audience.USER,
-    "POST /batches/<id>/resume": Audience.USER,
-    "POST /events/verification": Audience.ADMIN,
-    "POST /jobs": Audience.USER,
-    "POST /jobs/new": Audience.USER,
-    "POST /jobs/<id>/cancel": Audience.USER,
+    "POST /batches": Audience.REQUESTER,
+    "POST /batches/<id>/end": Audience.REQUESTER,
+    "POST /batches/<id>/resume": Audience.REQUESTER,
+    "POST /events/verification": Audience.AUDITOR,
+    "POST /jobs": Audience.REQUESTER,
+    "POST /jobs/new": Audience.REQUESTER,
+    "POST /jobs/<id>/cancel": Audience.REQUESTER,
     "POST /chat": Audience.USER,
+    "POST /devices/<id>/challenge-passwords": Audience.REQUESTER,
+    "POST /certificates/<id>/renew": Audience.REQUESTER,
+    "POST /certificates/<id>/renew/preview": Audience.REQUESTER,
+    "POST /certificates/<id>/revoke": Audience.REQUESTER,
+    "POST /certificates/<id>/release": Audience.REQUESTER,
+    "POST /certificates/<id>/delete": Audience.REQUESTER,
     "POST /setup/<name>/confirm": Audience.ADMIN,
     "POST /setup/<name>/withdraw": Audience.ADMIN,
     "POST /setup/dismiss": Audience.ADMIN,
@@ -309,14 +334,8 @@ POSTS: dict[str, Audience] = {
     "POST /views/<list>/filters": Audience.USER,
     "POST /views/<list>/filters/<id>/rename": Audience.USER,
     "POST /views/<list>/filters/<id>/delete": Audience.USER,
-    "POST /certificates/<id>/renew": Audience.USER,
-    "POST /certificates/<id>/renew/preview": Audience.USER,
-    "POST /devices/<id>/challenge-passwords": Audience.USER,
-    "POST /devices/<id>/retire": Audience.USER,
-    "POST /devices/<id>/reinstate": Audience.USER,
-    "POST /certificates/<id>/revoke": Audience.USER,
-    "POST /certificates/<id>/release": Audience.USER,
-    "POST /certificates/<id>/delete": Audience.USER,
+    "POST /devices/<id>/retire": Audience.REQUESTER,
+    "POST /devices/<id>/reinstate": Audience.REQUESTER,
     "POST /va/crl/<ca>": Audience.ADMIN,
     "POST /va/upload": Audience.ADMIN,
     "POST /va/recovered/<id>/<name>": Audience.ADMIN,
@@ -405,9 +424,58 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     stack = build_core(tmp_path_factory.mktemp("core"))
     pages = make_pages(stack)
-    names = {"nobody": None, "owner": "alice", "other": "bob", "admin": "root"}
+    pages.add("olga", Role.OPERATOR)
+    pages.add("audrey", Role.AUDITOR)
+    names = {"nobody": None, "owner": "alice", "other": "bob", "operator": "olga", "auditor": "audrey", "admin": "root"}
     yield World(pages, {caller: pages.visitor(name, confirmed=True) for caller, name in names.items()})
     stack.close()
+
+
+ROLES = {
+    "owner": Role.USER,
+    "other": Role.USER,
+    "operator": Role.OPERATOR,
+    "auditor": Role.AUDITOR,
+    "admin": Role.ADMIN,
+}
+#: What auditors may send: forms about their own account, and those that change nothing.
+AUDITORS_FORMS = re.compile(
+    "/(account|session|views|login|logout|confirm|register|reset|inspect|chat|events/verification)(/|$)"
+)
+
+
+def test_auditors_change_nothing(world: World) -> None:
+    """ROL-1: no form is for auditors but a few by name, whatever pages there are."""
+    for one in world.pages.resource.pages:
+        if one.method == "POST" and not AUDITORS_FORMS.match(one.path):
+            assert not in_audience_of(one.audience, "auditor"), one.path
+
+
+@pytest.mark.parametrize("caller", ROLES)
+@pytest.mark.parametrize(
+    "route", [route for route, expected in TABLE.items() if expected != AUDITORS or "<" not in route]
+)
+def test_links_lead_to_permitted_pages(world: World, route: str, caller: str) -> None:
+    """UI-1, ROL-1: no page shows a link or form that its reader's role can't use."""
+    path = route.partition(" ")[2]
+    if "<" in path:
+        path = MAKERS[route](world.pages, world.callers["owner"])
+    response = world.callers[caller].request("GET", path)
+    if response.status != 200 or not response.headers["Content-Type"].startswith("text/html"):
+        return
+    page = html.unescape(response.body.decode())
+    found = {("GET", link) for link in re.findall(r'<a [^>]*href="(/[^"?#]*)', page)}
+    found |= {("POST", link) for link in re.findall(r'<form method="post" action="(/[^"?#]*)', page)}
+    for method, link in found:
+        for one in world.pages.resource.pages:
+            if one.method == method and re.fullmatch(re.sub("<[a-z]+>", "[^/]+", one.path), link):
+                assert in_audience_of(one.audience, caller), f"{method} {link}"
+                break
+
+
+def in_audience_of(audience: Audience, caller: str) -> bool:
+    """Return whether the caller's role belongs to *audience*."""
+    return audience is Audience.ANYONE or ROLES[caller] in AUDIENCE_ROLES[audience]
 
 
 def test_all_pages_stand_in_the_table(world: World) -> None:
@@ -452,3 +520,5 @@ def test_post(world: World, route: str) -> None:
             assert response.headers["Location"].startswith("/login")
         else:
             assert response.status == 403
+            refused = caller != "nobody" and not in_audience_of(who, caller)
+            assert ("use this page" in text_of(response.body.decode())) == refused

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 import pytest
 
+from pikachu.auth.permissions import in_audience
+from pikachu.core.model.people import SYSTEM, Role
 from pikachu.help.assistant import MAXIMUM_QUESTION
 from pikachu.help.subjects import SUBJECTS
 from pikachu.web.ui.navigation import navigation
@@ -128,9 +131,10 @@ def test_questions(pages: Pages, question: str, path: str | None, section: str |
 
 def test_pages_of_answers_are_those_of_the_menu(pages: Pages) -> None:
     """UI-1: each page of the menu can be an answer, to those who may open it."""
-    for admin in (True, False):
-        menu = {link for _, links in navigation(admin=admin) for link in links}
-        answers = {(one.path, one.label) for one in SUBJECTS if admin or not one.admins_only}
+    for role in Role:
+        principal = replace(SYSTEM, role=role)
+        menu = {link for _, links in navigation(principal) for link in links}
+        answers = {(one.path, one.label) for one in SUBJECTS if in_audience(principal, one.audience)}
         assert menu - answers == {("/chat", "ChatPikachu")}
         assert answers - menu == {("/account", "Account")}
     assert (

@@ -11,6 +11,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Visible:
+    """The objects that an account sees in a list with objects of several kinds: its own, and all of some kinds."""
+
+    owner_id: int
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ListQuery:
     """A query for one page of a list.
 
@@ -21,6 +29,7 @@ class ListQuery:
     :param owner_id: restrict to the objects of this account; ``None`` for all.
     :param filters: exact values by field name, such as ``status``.
     :param count: whether to count all rows.
+    :param visible: restrict to these objects; ``None`` for all.  Only lists of events and jobs have kinds.
     """
 
     limit: int = 25
@@ -30,6 +39,7 @@ class ListQuery:
     owner_id: int | None = None
     filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     count: bool = False
+    visible: Visible | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ class Role(StrEnum):
     """The role of an account."""
 
     ADMIN = "admin"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
     USER = "user"
 
 
@@ -33,11 +35,17 @@ class AccountSource(StrEnum):
 
 
 class Scope(StrEnum):
-    """A permission of an API token."""
+    """A permission of a role, which an API token may lack.
+
+    *operate* is for everybody's certificates, CSRs, approvals, batches and jobs; *audit* reads everything without
+    secrets; *admin* includes both.
+    """
 
     READ = "read"
     ENROLL = "enroll"
     REVOKE = "revoke"
+    OPERATE = "operate"
+    AUDIT = "audit"
     ADMIN = "admin"
 
 

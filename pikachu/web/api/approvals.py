@@ -99,19 +99,19 @@ class ApprovalsAPI(Routes):
     @Operation(
         "POST",
         "/approvals/<id>/approval",
-        scope=Scope.ADMIN,
+        scope=Scope.OPERATE,
         summary="Approve a request: it is signed at once",
         answer=Approval,
     )
     async def approve(self, call: Call) -> Answer:
         """Approve and issue; 409 when the request is no longer pending."""
         await self._registration.approve(call.principal, call.id)
-        return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.ADMIN))
+        return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.OPERATE))
 
     @Operation(
         "POST",
         "/approvals/<id>/rejection",
-        scope=Scope.ADMIN,
+        scope=Scope.OPERATE,
         summary="Turn a request down",
         body=Rejection,
         answer=Approval,

@@ -199,7 +199,7 @@ class CSRsAPI(Routes):
     @Operation(
         "POST",
         "/csrs/<id>/rejection",
-        scope=Scope.ADMIN,
+        scope=Scope.OPERATE,
         summary="Turn a stored certificate request down",
         body=Rejection,
         answer=CSRDocument,

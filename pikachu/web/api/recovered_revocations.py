@@ -76,7 +76,7 @@ class RecoveredRevocationsAPI(Routes):
     @Operation(
         "GET",
         "/recovered-revocations",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="Revocations that only a published CRL had, after an older database was restored",
         answer=RecoveredRevocationSummary,
         listed=True,
@@ -92,7 +92,7 @@ class RecoveredRevocationsAPI(Routes):
     @Operation(
         "GET",
         "/recovered-revocations/<id>",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="One recovered revocation",
         answer=RecoveredRevocationSummary,
     )

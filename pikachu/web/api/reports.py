@@ -53,7 +53,7 @@ class ReportsAPI(Routes):
     @Operation(
         "GET",
         "/reports/certificates",
-        scope=(Scope.READ, Scope.ADMIN),
+        scope=(Scope.READ, Scope.AUDIT),
         summary="The certificates issued in a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},
@@ -68,7 +68,7 @@ class ReportsAPI(Routes):
     @Operation(
         "GET",
         "/reports/audit",
-        scope=(Scope.READ, Scope.ADMIN),
+        scope=(Scope.READ, Scope.AUDIT),
         summary="The audit events of a period, with the verified end of the audit log",
         query=("from", "to", "format"),
         choices={"format": tuple(ReportFormat)},
@@ -81,7 +81,7 @@ class ReportsAPI(Routes):
     @Operation(
         "POST",
         "/audit-verification",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="Verify that no audit event was changed or removed",
         pending=AuditVerificationDocument,
         statuses=(202,),
@@ -94,7 +94,7 @@ class ReportsAPI(Routes):
     @Operation(
         "GET",
         "/audit-verification",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="The progress or the result of the last verification of the audit log",
         answer=AuditVerificationDocument,
     )

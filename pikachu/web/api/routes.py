@@ -15,6 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
+from pikachu.auth.permissions import require_role_scope
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Scope
@@ -233,9 +234,8 @@ class Operation:
             if not principal.scopes >= ROLE_SCOPES[principal.role]:
                 raise NotAuthorized("this needs a token with all scopes of the account")
             return
-        if Scope.ADMIN in self.scopes and not principal.is_admin:
-            raise NotAuthorized("this is for admins only")
         for scope in self.scopes:
+            require_role_scope(principal.role, scope)
             if scope not in principal.scopes:
                 raise NotAuthorized(f"this needs a token with the scope {scope.value}")
 

@@ -270,7 +270,7 @@ class X509TemplatesAPI(Routes):
     @Operation(
         "GET",
         "/x509-templates",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="Files that certificate templates are made of; the operator's own win over shipped ones",
         answer=X509TemplateDocument,
         listed=True,
@@ -284,7 +284,7 @@ class X509TemplatesAPI(Routes):
     @Operation(
         "GET",
         "/x509-templates/<name>",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="One file with its variables and their defaults",
         answer=X509TemplateDocument,
     )

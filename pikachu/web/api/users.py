@@ -162,7 +162,7 @@ class UsersAPI(Routes):
     @Operation(
         "GET",
         "/users",
-        scope=Scope.ADMIN,
+        scope=Scope.AUDIT,
         summary="All accounts",
         answer=User,
         listed=True,

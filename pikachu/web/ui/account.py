@@ -30,6 +30,8 @@ SCOPES: Final = (
     (Scope.READ, "read: look at everything that you may see"),
     (Scope.ENROLL, "enroll: make requests, keys and certificates"),
     (Scope.REVOKE, "revoke: revoke, release and delete certificates"),
+    (Scope.OPERATE, "operate: approve, and handle everybody's certificates and CSRs"),
+    (Scope.AUDIT, "audit: read everything, without secrets"),
     (Scope.ADMIN, "admin: what only administrators do"),
 )
 

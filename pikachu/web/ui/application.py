@@ -24,9 +24,10 @@ from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.core.errors import AuthenticationFailed, PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.core.model.people import ANONYMOUS
 from pikachu.core.model.sign_in import Draft, EndedSession
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.core.sealing import Sealer
@@ -230,7 +231,7 @@ class UIResource(Resource):
                     session,
                     self._sessions.csrf(secret),
                     self._sessions.is_confirmed(session),
-                    await self._inventory.waiting(principal) if principal.is_admin and seen else 0,
+                    await self._inventory.waiting(principal) if seen and in_audience(principal, Audience.STAFF) else 0,
                     draft_id=draft_id,
                     secret=open_secret(self._sealer, request.path.decode("ascii", "replace"), once) if once else "",
                     preferences=await self._preferences.of(principal),
@@ -340,13 +341,15 @@ class UIResource(Resource):
         account = None if visit is None else visit.account
         session = None if visit is None else visit.session
         path = "" if visit is None else visit.request.path.decode("ascii", "replace")
-        admin = visit is not None and visit.principal.is_admin
+        principal = ANONYMOUS if visit is None else visit.principal
+        admin = principal.is_admin
         return {
             "visit": visit,
             "me": account,
             "admin": admin,
+            "may": lambda audience: in_audience(principal, Audience(audience)),
             "csrf": "" if visit is None else visit.csrf,
-            "navigation": navigation(admin=admin) if account is not None else [],
+            "navigation": navigation(principal) if account is not None else [],
             "current_path": current(path),
             "notice": notice,
             "session_seconds": 0 if session is None else int(self._sessions.remaining(session).total_seconds()),

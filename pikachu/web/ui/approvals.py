@@ -38,7 +38,7 @@ APPROVALS: Final[Table[Row]] = Table(
         Column("principal", "Requested by", text=lambda row: row.record.principal),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
         Column("state", "Status", text=lambda row: row.record.state.value),
-        Column("owner", "User", text=lambda row: row.owner, admins=True),
+        Column("owner", "User", text=lambda row: row.owner, audience=Audience.STAFF),
         Column("actions", "Actions"),
     ),
     filters=(
@@ -55,8 +55,8 @@ APPROVALS: Final[Table[Row]] = Table(
     selection=Selection(
         JobResource.APPROVALS,
         (
-            BulkAction(JobAction.APPROVE, "Approve", kind="", admins=True),
-            BulkAction(JobAction.REJECT, "Reject", admins=True),
+            BulkAction(JobAction.APPROVE, "Approve", kind="", audience=Audience.OPERATOR),
+            BulkAction(JobAction.REJECT, "Reject", audience=Audience.OPERATOR),
         ),
         lambda row: (row.record.id, f"request {row.record.id}"),
     ),
@@ -85,12 +85,12 @@ class ApprovalsPages(Pages):
         """Show the requested and the resulting certificate, the requester and their address."""
         return await self._page(visit, "ra/approval.html")
 
-    @page("GET", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
+    @page("GET", "/ra/approvals/<id>/approve", audience=Audience.OPERATOR)
     async def approval(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for approving."""
         return await self._page(visit, "ra/approve.html")
 
-    @page("POST", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
+    @page("POST", "/ra/approvals/<id>/approve", audience=Audience.OPERATOR)
     async def approve(self, visit: PageRequest) -> PageReply:
         """Approve and issue."""
         try:
@@ -100,12 +100,12 @@ class ApprovalsPages(Pages):
         notice = f"The request was approved: certificate {record.id} was issued."
         return Redirect(visit.back_to("/ra/approvals", f"/ra/approvals/{visit.id}"), notice=notice)
 
-    @page("GET", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
+    @page("GET", "/ra/approvals/<id>/reject", audience=Audience.OPERATOR)
     async def rejection(self, visit: PageRequest) -> PageReply:
         """Show the form for the reason."""
         return await self._page(visit, "ra/reject.html")
 
-    @page("POST", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
+    @page("POST", "/ra/approvals/<id>/reject", audience=Audience.OPERATOR)
     async def reject(self, visit: PageRequest) -> PageReply:
         """Reject the request."""
         try:

@@ -180,13 +180,13 @@ class BatchesPages(Pages):
             prepare=lambda items: self._rows(visit, items),
         )
 
-    @page("GET", "/batches/new", audience=Audience.USER)
+    @page("GET", "/batches/new", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form."""
         values = {"validity": LIFETIME.show(int(DEFAULT_VALIDITY.total_seconds())), "policy": DEFAULT_POLICY_NAME}
         return await self._form(visit, values)
 
-    @page("POST", "/batches", audience=Audience.USER)
+    @page("POST", "/batches", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
         """Create a batch; its challenge passwords are created in the background."""
         form = visit.form
@@ -219,7 +219,7 @@ class BatchesPages(Pages):
             part_count=parts_of(row.batch),
         )
 
-    @page("GET", "/batches/<id>/passwords", audience=Audience.USER)
+    @page("GET", "/batches/<id>/passwords", audience=Audience.REQUESTER)
     async def passwords(self, visit: PageRequest) -> PageReply:
         """Return the challenge passwords as CSV; that an administrator looked at another's is recorded."""
         fetch = await self._batches.passwords(visit.principal, visit.id)
@@ -229,7 +229,7 @@ class BatchesPages(Pages):
 
         return CSVResource(PASSWORDS, visit, ListQuery(limit=_ROWS, sort="id"), pages, None)
 
-    @page("GET", "/batches/<id>/labels", audience=Audience.USER)
+    @page("GET", "/batches/<id>/labels", audience=Audience.REQUESTER)
     async def labels(self, visit: PageRequest) -> PageReply:
         """Return a PDF with labels for the names that can still be enrolled; recorded like the challenge passwords."""
         try:
@@ -246,7 +246,7 @@ class BatchesPages(Pages):
         body = await self._files.run(labels_pdf, batch, url, labels, layout)
         return Download(body, PDF, labels_filename(batch, part))
 
-    @page("GET", "/batches/<id>/scripts", audience=Audience.USER)
+    @page("GET", "/batches/<id>/scripts", audience=Audience.REQUESTER)
     async def scripts(self, visit: PageRequest) -> PageReply:
         """Return a zip with scripts for the names that can still be enrolled; recorded like the challenge passwords."""
         batch = await self._batches.get(visit.principal, visit.id)
@@ -256,12 +256,12 @@ class BatchesPages(Pages):
         body = await self._files.run(scripts_zip, batch.label, rfc3339(batch.expires_at), url, root, devices)
         return Download(body, b"application/zip", f"batch-{batch.id}.zip")
 
-    @page("GET", "/batches/<id>/end", audience=Audience.USER)
+    @page("GET", "/batches/<id>/end", audience=Audience.REQUESTER)
     async def end_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return HtmlPage.form("batches/end.html", {"row": await self._row(visit)})
 
-    @page("POST", "/batches/<id>/end", audience=Audience.USER)
+    @page("POST", "/batches/<id>/end", audience=Audience.REQUESTER)
     async def end(self, visit: PageRequest) -> PageReply:
         """Let the unused challenge passwords expire."""
         try:
@@ -271,7 +271,7 @@ class BatchesPages(Pages):
             return HtmlPage.form("batches/end.html", {"row": await self._row(visit)}, error)
         return Redirect(f"/batches/{visit.id}", notice="The batch was ended.")
 
-    @page("POST", "/batches/<id>/resume", audience=Audience.USER)
+    @page("POST", "/batches/<id>/resume", audience=Audience.REQUESTER)
     async def resume(self, visit: PageRequest) -> PageReply:
         """Create the missing challenge passwords of a stopped batch."""
         await self._batches.resume(visit.principal, visit.id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.core.errors import NotFound
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.list_queries import ListQuery
@@ -95,7 +96,7 @@ class CertificateLinks:
             links.append(Link("Device", f"/devices/{record.device_id}", shown(record.name)))
         if issuer:
             links.append(Link("Issuing CA", f"/ca/{issuer}", issuer))
-        if actor.is_admin and record.owner_id is not None:
+        if in_audience(actor, Audience.AUDITOR) and record.owner_id is not None:
             links.append(Link("User", f"/users/{record.owner_id}", owner))
         events = urlencode({"resource_type": "certificate", "resource_name": format_serial(record.serial)})
         links.append(Link("Events", f"/events?{events}", "Events of this certificate"))

@@ -73,7 +73,7 @@ INFRASTRUCTURE: Final = Filter(
     "infrastructure",
     "The CA's own",
     ((InfrastructureFilter.INCLUDE.value, "Included"), (InfrastructureFilter.ONLY.value, "Nothing else")),
-    admins=True,
+    audience=Audience.AUDITOR,
     unset="Left out",
     more=True,
 )
@@ -265,7 +265,7 @@ class CertificatesPages(Pages):
                 Column("policy", "Policy", text=lambda row: row.record.policy, csv_only=True),
                 Column("issuer", "Issuing CA", text=lambda row: row.issuer, csv_only=True),
                 Column("fingerprint", "SHA-256 fingerprint", text=lambda row: row.fingerprint, csv_only=True),
-                Column("user", "User", text=lambda row: row.owner, admins=True),
+                Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
                 Column("actions", "Actions"),
             ),
             (
@@ -277,7 +277,7 @@ class CertificatesPages(Pages):
                 KEY_FILTER,
                 Filter("key_sha256", "SHA-256 of the public key", more=True, hidden=True),
                 Filter("device", "ID of the device", more=True, hidden=True),
-                Filter("owner", "User", more=True, admins=True),
+                Filter("owner", "User", more=True, audience=Audience.STAFF),
                 INFRASTRUCTURE,
             ),
             empty="No certificates yet.",
@@ -340,12 +340,12 @@ class CertificatesPages(Pages):
 
     # --- revoking -------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/revoke", audience=Audience.USER)
+    @page("GET", "/certificates/<id>/revoke", audience=Audience.REQUESTER)
     async def revocation_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences, the reasons and the confirmation word (CRT-5)."""
         return _revoke_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
-    @page("POST", "/certificates/<id>/revoke", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/revoke", audience=Audience.REQUESTER)
     async def revoke(self, visit: PageRequest) -> PageReply:
         """Revoke the certificate, or put it on hold."""
         row = await self._row(visit)
@@ -362,12 +362,12 @@ class CertificatesPages(Pages):
         notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
         return Redirect(visit.back_to("/certificates", f"/certificates/{row.record.id}"), notice)
 
-    @page("GET", "/certificates/<id>/release", audience=Audience.USER)
+    @page("GET", "/certificates/<id>/release", audience=Audience.REQUESTER)
     async def release_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for a release from hold (CRT-5)."""
         return _form("release", await self._row(visit))
 
-    @page("POST", "/certificates/<id>/release", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/release", audience=Audience.REQUESTER)
     async def release(self, visit: PageRequest) -> PageReply:
         """Release the certificate from hold."""
         row = await self._row(visit)
@@ -380,12 +380,12 @@ class CertificatesPages(Pages):
 
     # --- deleting -------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/delete", audience=Audience.USER)
+    @page("GET", "/certificates/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word (CRT-6)."""
         return _delete_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
-    @page("POST", "/certificates/<id>/delete", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete the certificate from the lists, revoking it first where a reason is selected."""
         row = await self._row(visit)

@@ -118,7 +118,7 @@ class ChallengePasswordsPages(Pages):
             validity=self._validity,
         )
 
-    @page("GET", "/challenge-passwords/new", audience=Audience.USER)
+    @page("GET", "/challenge-passwords/new", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form: empty, or with ``?copy=ID`` filled like another one."""
         values = {"validity": LIFETIME.show(int(self._validity.total_seconds()))}
@@ -133,7 +133,7 @@ class ChallengePasswordsPages(Pages):
             }
         return HtmlPage.form("challenges/new.html", {"values": values})
 
-    @page("POST", "/challenge-passwords", audience=Audience.USER)
+    @page("POST", "/challenge-passwords", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
         """Create one for the user; the next page shows it, and reloading that page creates no other one."""
         form = visit.form
@@ -153,7 +153,7 @@ class ChallengePasswordsPages(Pages):
         text = await self._challenge_passwords.reveal(visit.principal, visit.id) if row.is_own else ""
         return HtmlPage("challenges/view.html", {"row": row, "text": text})
 
-    @page("GET", "/challenge-passwords/<id>/text", audience=Audience.USER)
+    @page("GET", "/challenge-passwords/<id>/text", audience=Audience.REQUESTER)
     async def text(self, visit: PageRequest) -> PageReply:
         """Return the text of the user's own one, which a script copies from the list."""
         if not (await self._row(visit, visit.id)).is_own:
@@ -161,18 +161,18 @@ class ChallengePasswordsPages(Pages):
         text = await self._challenge_passwords.reveal(visit.principal, visit.id)
         return Download(text.encode("ascii"), b"text/plain; charset=utf-8", "challenge-password.txt")
 
-    @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.USER)
+    @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.REQUESTER)
     async def reveal(self, visit: PageRequest) -> PageReply:
         """Reveal the text, for administrators also of other users' ones."""
         text = await self._challenge_passwords.reveal(visit.principal, visit.id)
         return HtmlPage("challenges/view.html", {"row": await self._row(visit, visit.id), "text": text})
 
-    @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
+    @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
-    @page("POST", "/challenge-passwords/<id>/delete", audience=Audience.USER)
+    @page("POST", "/challenge-passwords/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
@@ -185,12 +185,12 @@ class ChallengePasswordsPages(Pages):
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit, visit.id)}, error)
 
-    @page("GET", "/challenge-passwords/delete-expired", audience=Audience.USER)
+    @page("GET", "/challenge-passwords/delete-expired", audience=Audience.REQUESTER)
     async def expired_deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting all expired ones of the user."""
         return HtmlPage("challenges/delete_expired.html", {"everybody": False})
 
-    @page("POST", "/challenge-passwords/delete-expired", audience=Audience.USER)
+    @page("POST", "/challenge-passwords/delete-expired", audience=Audience.REQUESTER)
     async def delete_expired(self, visit: PageRequest) -> PageReply:
         """Delete all expired ones of the user."""
         return await self._delete_expired(visit, everybody=False)

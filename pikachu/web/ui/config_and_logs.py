@@ -29,7 +29,7 @@ class OperationPages(Pages):
     def __init__(self, *, operation: ServerView) -> None:
         self._operation: ServerView = operation
 
-    @page("GET", "/config", audience=Audience.ADMIN)
+    @page("GET", "/config", audience=Audience.AUDITOR)
     async def config(self, visit: PageRequest) -> PageReply:
         """Show the configuration with masked secrets, after confirming the password (CFG-11)."""
         visit.require_confirmation()
@@ -42,7 +42,7 @@ class OperationPages(Pages):
         }
         return HtmlPage("operation/config.html", context)
 
-    @page("GET", "/logs", audience=Audience.ADMIN)
+    @page("GET", "/logs", audience=Audience.AUDITOR)
     async def logs(self, visit: PageRequest) -> PageReply:
         """Show the end of the log, which the script refreshes and the form reloads (UI-9)."""
         keyword = visit.query.get("q", "").strip()
@@ -67,7 +67,7 @@ class OperationPages(Pages):
             return HtmlPage.form("operation/logs.html", context, error)
         return HtmlPage("operation/logs.html", context)
 
-    @page("GET", _LINES_PATH, audience=Audience.ADMIN, background=True)
+    @page("GET", _LINES_PATH, audience=Audience.AUDITOR, background=True)
     async def lines(self, visit: PageRequest) -> PageReply:
         """Return the lines as JSON, for the script of the page."""
         keyword = visit.query.get("q", "").strip()

@@ -76,7 +76,7 @@ TABLE: Final[Table[StoredCSR]] = Table(
         Column("profile", "Profile", text=lambda row: row.csr.template or ""),
         Column("status", "Status", sort="status", text=lambda row: row.csr.state),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.csr.created_at)),
-        Column("user", "User", text=lambda row: row.owner, admins=True),
+        Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
         Column("actions", "Actions"),
     ),
     (Filter("state", "Status", tuple((state, state.capitalize()) for state in _STATES)),),
@@ -172,12 +172,12 @@ class CSRsPages(Pages):
 
     # --- upload ---------------------------------------------------------------------------
 
-    @page("GET", "/csrs/upload", audience=Audience.USER)
+    @page("GET", "/csrs/upload", audience=Audience.REQUESTER)
     async def upload_form(self, visit: PageRequest) -> PageReply:
         """Show the form for a file or a text (CSR-1)."""
         return HtmlPage("csrs/upload.html", {"form": {}})
 
-    @page("POST", "/csrs/upload", audience=Audience.USER)
+    @page("POST", "/csrs/upload", audience=Audience.REQUESTER)
     async def upload(self, visit: PageRequest) -> PageReply:
         """Store an uploaded CSR (CSR-1)."""
         form = visit.form
@@ -193,7 +193,7 @@ class CSRsPages(Pages):
 
     # --- generation -----------------------------------------------------------------------
 
-    @page("GET", "/csrs/generate", audience=Audience.USER)
+    @page("GET", "/csrs/generate", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form for a new CSR; ``?key=ID`` and ``?template=ID`` select these (CSR-1)."""
         draft = Draft(key=visit.query.get("key", ""), template=visit.query.get("template", ""))
@@ -203,7 +203,7 @@ class CSRsPages(Pages):
             return await self._form(visit, replace(draft, template=""), error)
         return await self._form(visit, draft)
 
-    @page("POST", "/csrs/generate", audience=Audience.USER)
+    @page("POST", "/csrs/generate", audience=Audience.REQUESTER)
     async def generate(self, visit: PageRequest) -> PageReply:
         """Create the CSR; fill the form when another template was selected; or show the preview without JavaScript."""
         draft = Draft.of(visit.form)
@@ -218,7 +218,7 @@ class CSRsPages(Pages):
             return await self._form(visit, draft, error)
         return Redirect(f"/csrs/{stored.id}", notice="CSR created.")
 
-    @page("POST", "/csrs/preview", audience=Audience.USER)
+    @page("POST", "/csrs/preview", audience=Audience.REQUESTER)
     async def preview(self, visit: PageRequest) -> PageReply:
         """Return the preview alone, for the script of the form."""
         draft = Draft.of(visit.form)
@@ -331,12 +331,12 @@ class CSRsPages(Pages):
         stored = await self._requests.get(visit.principal, visit.id)
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
 
-    @page("GET", "/csrs/<id>/delete", audience=Audience.USER)
+    @page("GET", "/csrs/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting."""
         return await self._delete_form(visit)
 
-    @page("POST", "/csrs/<id>/delete", audience=Audience.USER)
+    @page("POST", "/csrs/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete a CSR; the certificates issued from it are kept."""
         try:

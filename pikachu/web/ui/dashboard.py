@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.accounts.sessions import Sessions
-from pikachu.auth.permissions import Audience, is_admin
+from pikachu.auth.permissions import Audience, in_audience, is_admin
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.core.model.account_objects import Session
@@ -123,7 +123,7 @@ class DashboardPages(Pages):
             "recent": recent.items,
             "newest": recent.items[0].id if recent.items else 0,
             "health": await self._readiness.glance(),
-            "recovered": await self._recovery.notice() if actor.is_admin else None,
+            "recovered": await self._recovery.notice() if in_audience(actor, Audience.AUDITOR) else None,
             "dates": await self._dates.dates(),
             "space": await self._dates.space(actor),
             "public_url": self._public_url,

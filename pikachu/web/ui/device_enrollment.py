@@ -23,7 +23,7 @@ class DeviceEnrollmentPages(Pages):
         self._choices = choices
         self._locations = locations
 
-    @page("GET", "/challenge-passwords/<id>/commands", audience=Audience.USER)
+    @page("GET", "/challenge-passwords/<id>/commands", audience=Audience.REQUESTER)
     async def commands(self, visit: PageRequest) -> PageReply:
         """Show the commands for a challenge password of the user's own that is bound to names.
 

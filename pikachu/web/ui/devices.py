@@ -93,13 +93,13 @@ TABLE: Final[Table[Row]] = Table(
         Column("address", "Address", text=lambda row: row.device.address, csv_only=True),
         Column("certificates", "Certificates", text=lambda row: str(row.device.certificates)),
         Column("created", "First enrollment (UTC)", text=lambda row: utc_text(row.device.created_at), csv_only=True),
-        Column("user", "User", text=lambda row: row.owner, admins=True),
+        Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
     ),
     filters=(
         Filter("state", "State", tuple((one.value, label) for one, label in _LABELS.items())),
         Filter("policy", "Policy"),
         Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA)),
-        Filter("owner", "User", more=True, admins=True),
+        Filter("owner", "User", more=True, audience=Audience.STAFF),
     ),
     default_sort="-enrolled_at",
     empty="No devices yet: each name that a certificate is issued for is listed here.",
@@ -144,7 +144,7 @@ class DevicesPages(Pages):
         """Show a device with its certificates, challenge passwords and events."""
         return await self._view(visit)
 
-    @page("POST", "/devices/<id>/challenge-passwords", audience=Audience.USER)
+    @page("POST", "/devices/<id>/challenge-passwords", audience=Audience.REQUESTER)
     async def create_challenge(self, visit: PageRequest) -> PageReply:
         """Create a challenge password for the names of the device; the next page shows it."""
         try:
@@ -153,12 +153,12 @@ class DevicesPages(Pages):
             return await self._view(visit, error)
         return Redirect(f"/challenge-passwords/{challenge.id}", notice="Challenge password created.")
 
-    @page("GET", "/devices/<id>/retire", audience=Audience.USER)
+    @page("GET", "/devices/<id>/retire", audience=Audience.REQUESTER)
     async def retirement_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences, the reasons and the confirmation word."""
         return await self._retire_form(visit, RevocationReason.CESSATION_OF_OPERATION.wire_name)
 
-    @page("POST", "/devices/<id>/retire", audience=Audience.USER)
+    @page("POST", "/devices/<id>/retire", audience=Audience.REQUESTER)
     async def retire(self, visit: PageRequest) -> PageReply:
         """Retire the device (DEV-2)."""
         chosen = visit.form.text("reason", RevocationReason.CESSATION_OF_OPERATION.wire_name)
@@ -171,12 +171,12 @@ class DevicesPages(Pages):
         notice += f"{_counted(done.challenge_passwords, 'challenge password')} ended."
         return Redirect(f"/devices/{visit.id}", notice=notice)
 
-    @page("GET", "/devices/<id>/reinstate", audience=Audience.USER)
+    @page("GET", "/devices/<id>/reinstate", audience=Audience.REQUESTER)
     async def reinstatement_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences."""
         return HtmlPage.form("devices/reinstate.html", {"row": await self._row(visit)})
 
-    @page("POST", "/devices/<id>/reinstate", audience=Audience.USER)
+    @page("POST", "/devices/<id>/reinstate", audience=Audience.REQUESTER)
     async def reinstate(self, visit: PageRequest) -> PageReply:
         """Put the device back in service."""
         try:

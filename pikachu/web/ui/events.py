@@ -153,7 +153,7 @@ class EventsPages(Pages):
             },
         )
 
-    @page("GET", "/users/events", audience=Audience.ADMIN)
+    @page("GET", "/users/events", audience=Audience.AUDITOR)
     async def of_users(self, visit: PageRequest) -> PageReply:
         """List the events of accounts and sign-ins (AUD-2)."""
 
@@ -173,13 +173,13 @@ class EventsPages(Pages):
 
         return await ACCOUNT_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
 
-    @page("POST", "/events/verification", audience=Audience.ADMIN)
+    @page("POST", "/events/verification", audience=Audience.AUDITOR)
     async def verify(self, visit: PageRequest) -> PageReply:
         """Start a verification of the hash chain; a running one is joined."""
         self._verification.begin(visit.principal)
         return Redirect("/events/verification")
 
-    @page("GET", "/events/verification", audience=Audience.ADMIN)
+    @page("GET", "/events/verification", audience=Audience.AUDITOR)
     async def verification(self, visit: PageRequest) -> PageReply:
         """Show the result of the last verification (AUD-3)."""
         return HtmlPage(

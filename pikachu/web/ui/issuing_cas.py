@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
@@ -60,7 +60,7 @@ class RevocationPages(Pages):
                 Column("date", "Revoked (UTC)", sort="revoked_at", text=lambda row: utc_text(row.record.revoked_at)),
                 Column("reason", "Reason", text=lambda row: row.reason),
                 Column("issuer", "Issuing CA", text=lambda row: row.issuer),
-                Column("user", "User", text=lambda row: row.owner, admins=True),
+                Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
                 Column("actions", "Actions"),
             ),
             (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(issuers.current))), INFRASTRUCTURE),
@@ -85,7 +85,7 @@ class RevocationPages(Pages):
             text=await self._text(default),
             now=self._now(),
             decoded=DECODED_ENTRIES,
-            recovered=await self._recovery.notice() if visit.principal.is_admin else None,
+            recovered=await self._recovery.notice() if in_audience(visit.principal, Audience.AUDITOR) else None,
         )
 
     async def _revoked(self, actor: Principal, query: ListQuery) -> ListPage[CertificateRecord]:

@@ -175,7 +175,7 @@ JOBS: Final[Table[JobView]] = Table(
         Column("failed", "Failed", text=lambda view: str(view.job.failed)),
         Column("created", "Created (UTC)", sort="created_at", text=lambda view: utc_text(view.job.created_at)),
         Column("ended", "Ended (UTC)", text=lambda view: utc_text(view.job.ended_at)),
-        Column("user", "User", text=lambda view: view.job.actor, admins=True),
+        Column("user", "User", text=lambda view: view.job.actor, audience=Audience.STAFF),
     ),
     (
         Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in JobState)),
@@ -348,12 +348,12 @@ class JobsPages(Pages):
             visit, lambda query: self._jobs.list(visit.principal, query), "jobs/list.html", prepare=views
         )
 
-    @page("POST", "/jobs/new", audience=Audience.USER)
+    @page("POST", "/jobs/new", audience=Audience.REQUESTER)
     async def question(self, visit: PageRequest) -> PageReply:
         """Show the consequences of an action on the selected rows, its arguments, and the number to type."""
         return _question(visit, _Draft.of(visit.form))
 
-    @page("POST", "/jobs", audience=Audience.USER)
+    @page("POST", "/jobs", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
         """Create the job."""
         draft = _Draft.of(visit.form)
@@ -397,7 +397,7 @@ class JobsPages(Pages):
         view = JobView(await self._jobs.get(visit.principal, visit.id), self._authority.now())
         return HtmlPage("jobs/progress.html", {"view": view, "updated": True})
 
-    @page("POST", "/jobs/<id>/cancel", audience=Audience.USER)
+    @page("POST", "/jobs/<id>/cancel", audience=Audience.REQUESTER)
     async def cancel(self, visit: PageRequest) -> PageReply:
         """Cancel a job."""
         path = f"/jobs/{visit.id}"

@@ -48,7 +48,7 @@ TABLE: Final[Table[StoredKey]] = Table(
         Column("type", "Type", sort="type", text=lambda row: row.family),
         Column("choice", "Size, curve or algorithm", text=lambda row: row.choice),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.key.created_at)),
-        Column("user", "User", text=lambda row: row.owner, admins=True),
+        Column("user", "User", text=lambda row: row.owner, audience=Audience.AUDITOR),
         Column("actions", "Actions"),
     ),
     (Filter("type", "Type", tuple((family, family) for family in CHOICES)),),
@@ -77,12 +77,12 @@ class KeysPages(Pages):
             visit, lambda query: self._keys.list(visit.principal, query), "keys/list.html", prepare=rows
         )
 
-    @page("GET", "/generate", audience=Audience.USER)
+    @page("GET", "/generate", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form with the choices of the selected type (KEY-1)."""
         return _new_form(_NO_FORM)
 
-    @page("POST", "/generate", audience=Audience.USER)
+    @page("POST", "/generate", audience=Audience.REQUESTER)
     async def generate(self, visit: PageRequest) -> PageReply:
         """Generate a key (KEY-1)."""
         form = visit.form
@@ -94,12 +94,12 @@ class KeysPages(Pages):
             return _new_form(form, error)
         return Redirect(f"/keys/{key.id}", notice="The key was made.")
 
-    @page("GET", "/keys/import", audience=Audience.USER)
+    @page("GET", "/keys/import", audience=Audience.REQUESTER)
     async def import_form(self, visit: PageRequest) -> PageReply:
         """Show the form for an existing private key."""
         return HtmlPage("keys/import.html", {"form": _NO_FORM.values})
 
-    @page("POST", "/keys/import", audience=Audience.USER, keeps_draft=False)
+    @page("POST", "/keys/import", audience=Audience.REQUESTER, keeps_draft=False)
     async def import_key(self, visit: PageRequest) -> PageReply:
         """Store an existing private key."""
         form = visit.form
@@ -128,14 +128,14 @@ class KeysPages(Pages):
         key = await self._keys.get(visit.principal, visit.id)
         return Download(pem("PUBLIC KEY", key.spki).encode(), PEM_FILE, f"{key.name}-public.pem")
 
-    @page("GET", "/keys/<id>/private", audience=Audience.USER)
+    @page("GET", "/keys/<id>/private", audience=Audience.REQUESTER)
     async def private_key_form(self, visit: PageRequest) -> PageReply:
         """Show the notice that viewing the private key is recorded."""
         row = await self._row(visit)
         visit.require_confirmation()
         return HtmlPage("keys/private.html", {"row": row, "text": ""})
 
-    @page("POST", "/keys/<id>/private", audience=Audience.USER)
+    @page("POST", "/keys/<id>/private", audience=Audience.REQUESTER)
     async def show_private(self, visit: PageRequest) -> PageReply:
         """Show the private key after an explicit click (KEY-3)."""
         row = await self._row(visit)
@@ -143,14 +143,14 @@ class KeysPages(Pages):
         text = await self._keys.private_pem(visit.principal, row.key.id)
         return HtmlPage("keys/private.html", {"row": row, "text": text})
 
-    @page("GET", "/keys/<id>/download", audience=Audience.USER)
+    @page("GET", "/keys/<id>/download", audience=Audience.REQUESTER)
     async def download_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the passphrase of the file."""
         row = await self._row(visit)
         visit.require_confirmation()
         return HtmlPage("keys/download.html", {"row": row})
 
-    @page("POST", "/keys/<id>/download", audience=Audience.USER)
+    @page("POST", "/keys/<id>/download", audience=Audience.REQUESTER)
     async def download(self, visit: PageRequest) -> PageReply:
         """Download the private key as PKCS#8 in PEM, encrypted when there is a passphrase (KEY-4)."""
         row = await self._row(visit)
@@ -162,12 +162,12 @@ class KeysPages(Pages):
             return HtmlPage.form("keys/download.html", {"row": row}, error)
         return Download(text.encode(), PEM_FILE, f"{row.key.name}.pem")
 
-    @page("GET", "/keys/<id>/delete", audience=Audience.USER)
+    @page("GET", "/keys/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the objects that use the key (KEY-5)."""
         return await self._delete_form(visit)
 
-    @page("POST", "/keys/<id>/delete", audience=Audience.USER)
+    @page("POST", "/keys/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete the key (KEY-5)."""
         try:
@@ -184,14 +184,14 @@ class KeysPages(Pages):
 
     # --- PKCS#12 --------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/pfx", audience=Audience.USER)
+    @page("GET", "/certificates/<id>/pfx", audience=Audience.REQUESTER)
     async def pfx_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the passphrase of the file (CRT-4)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
         return await self._pfx_form(visit, record)
 
-    @page("POST", "/certificates/<id>/pfx", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/pfx", audience=Audience.REQUESTER)
     async def pfx(self, visit: PageRequest) -> PageReply:
         """Download the PKCS#12 file (CRT-4)."""
         record = await self._inventory.certificate(visit.principal, visit.id)

@@ -5,42 +5,51 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from pikachu.auth.permissions import Audience, in_audience
+from pikachu.core.model.people import Principal
+
 _GROUPS: Final = (
-    ("", (("/certificates/new", "New certificate", False), ("/", "Dashboard", False))),
+    ("", (("/certificates/new", "New certificate", Audience.REQUESTER), ("/", "Dashboard", Audience.USER))),
     (
         "Issue",
         (
-            ("/certificates", "Certs", False),
-            ("/devices", "Devices", False),
-            ("/ra", "RA (sign)", False),
-            ("/ra/approvals", "Approvals", False),
-            ("/csrs", "CSRs", False),
-            ("/keys", "Keys", False),
+            ("/certificates", "Certs", Audience.USER),
+            ("/devices", "Devices", Audience.USER),
+            ("/ra", "RA (sign)", Audience.REQUESTER),
+            ("/ra/approvals", "Approvals", Audience.USER),
+            ("/csrs", "CSRs", Audience.USER),
+            ("/keys", "Keys", Audience.USER),
         ),
     ),
     (
         "Enrollment",
         (
-            ("/policies", "Enrollment", False),
-            ("/challenge-passwords", "Challenge Passwords", False),
-            ("/batches", "Batches", False),
+            ("/policies", "Enrollment", Audience.USER),
+            ("/challenge-passwords", "Challenge Passwords", Audience.USER),
+            ("/batches", "Batches", Audience.USER),
         ),
     ),
-    ("Templates", (("/templates", "Certificate Templates", False), ("/x509-templates", "Templates", True))),
-    ("Authority", (("/ca", "CA (RSA/EC)", False), ("/va", "VA (CRL)", False))),
+    (
+        "Templates",
+        (("/templates", "Certificate Templates", Audience.USER), ("/x509-templates", "Templates", Audience.AUDITOR)),
+    ),
+    ("Authority", (("/ca", "CA (RSA/EC)", Audience.USER), ("/va", "VA (CRL)", Audience.USER))),
     (
         "Monitor",
         (
-            ("/expiry", "Expiry", False),
-            ("/events", "Events", False),
-            ("/reports", "Reports", True),
-            ("/jobs", "Jobs", False),
-            ("/inspect", "Inspect", False),
-            ("/logs", "Logs", True),
+            ("/expiry", "Expiry", Audience.USER),
+            ("/events", "Events", Audience.USER),
+            ("/reports", "Reports", Audience.AUDITOR),
+            ("/jobs", "Jobs", Audience.USER),
+            ("/inspect", "Inspect", Audience.USER),
+            ("/logs", "Logs", Audience.AUDITOR),
         ),
     ),
-    ("Administration", (("/users", "Users", True), ("/config", "Config", True))),
-    ("Help", (("/apis", "APIs", False), ("/help", "Help", False), ("/chat", "ChatPikachu", False))),
+    ("Administration", (("/users", "Users", Audience.AUDITOR), ("/config", "Config", Audience.AUDITOR))),
+    (
+        "Help",
+        (("/apis", "APIs", Audience.USER), ("/help", "Help", Audience.USER), ("/chat", "ChatPikachu", Audience.USER)),
+    ),
 )
 #: What tells entries of similar names apart.
 NOTES: Final = MappingProxyType({"/templates": "for CSRs and policies", "/x509-templates": "files to create them from"})
@@ -71,11 +80,11 @@ def shortcut(path: str) -> str:
     return _KEYS.get(path, "")
 
 
-def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return (heading, [(path, label)]) of each group with entries for the role."""
+def navigation(principal: Principal) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return (heading, [(path, label)]) of each group with entries for the role of *principal*."""
     groups = []
     for heading, links in _GROUPS:
-        shown = [(path, label) for path, label, admins_only in links if admin or not admins_only]
+        shown = [(path, label) for path, label, audience in links if in_audience(principal, audience)]
         if shown:
             groups.append((heading, shown))
     return groups

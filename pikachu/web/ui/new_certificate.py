@@ -130,14 +130,14 @@ class NewCertificatePages(Pages):
         self._keys = keys
         self._choices = choices
 
-    @page("GET", "/certificates/new", audience=Audience.USER)
+    @page("GET", "/certificates/new", audience=Audience.REQUESTER)
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the empty form; ``?key=ID`` selects a stored key."""
         key = visit.query.get("key", "")
         draft = Draft(days=str(self._choices.default_days(visit.principal)), key=key, source=STORED if key else NEW)
         return await self._page(visit, draft)
 
-    @page("POST", "/certificates/new", audience=Audience.USER)
+    @page("POST", "/certificates/new", audience=Audience.REQUESTER)
     async def issue(self, visit: PageRequest) -> PageReply:
         """Issue the certificate, or show the preview when JavaScript is off."""
         draft = Draft.of(visit.form)
@@ -157,7 +157,7 @@ class NewCertificatePages(Pages):
             )
         return Redirect(f"/certificates/{result.record.id}", notice="Certificate issued.")
 
-    @page("POST", "/certificates/new/preview", audience=Audience.USER)
+    @page("POST", "/certificates/new/preview", audience=Audience.REQUESTER)
     async def preview(self, visit: PageRequest) -> PageReply:
         """Return the preview alone, for the script of the form."""
         draft = Draft.of(visit.form)

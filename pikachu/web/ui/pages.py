@@ -35,7 +35,7 @@ class PageRequest:
     :param query: names and values of the query string.
     :param csrf: the CSRF token for this browser's forms.
     :param confirmed: whether the password was confirmed within the last five minutes.
-    :param waiting: number of pending approvals, shown to administrators on every page.
+    :param waiting: number of pending approvals, shown to who sees those of others.
     :param preferences: the choices of the account.
     :param cookies: Set-Cookie values for the response.
     :param secret: a text that the redirect to this page brought, which is shown once; empty without one.

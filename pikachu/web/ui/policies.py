@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, can_change, in_audience
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
 from pikachu.core.model.certificates import Method
@@ -156,7 +156,7 @@ class PoliciesPages(Pages):
 
         return await TABLE.reply(visit, fetch, "policies/list.html", prepare=lambda items: self._rows(visit, items))
 
-    @page("GET", "/policies/new", audience=Audience.USER)
+    @page("GET", "/policies/new", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form; ``?template=ID`` fills in the extensions of a certificate template."""
         policy = Policy(0, "", self._policies.default(visit.principal).days, DEFAULT_SERVER_EXTENSIONS)
@@ -167,7 +167,7 @@ class PoliciesPages(Pages):
             return await self._form(visit, values, names, keys, error)
         return await self._form(visit, values, names, keys)
 
-    @page("POST", "/policies/new", audience=Audience.USER)
+    @page("POST", "/policies/new", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
         """Create a policy, or only load a template into the form."""
         if visit.form.text("action") == "load":
@@ -183,13 +183,13 @@ class PoliciesPages(Pages):
         """Show a policy."""
         return HtmlPage("policies/view.html", {"row": await self._row(visit)})
 
-    @page("GET", "/policies/<id>/edit", audience=Audience.USER)
+    @page("GET", "/policies/<id>/edit", audience=Audience.REQUESTER)
     async def edit(self, visit: PageRequest) -> PageReply:
         """Show the form with the current values; for the default policy, validity and extensions."""
         row = await self._row(visit)
         return await self._form(visit, *_values(row.policy), row=row)
 
-    @page("POST", "/policies/<id>/edit", audience=Audience.USER)
+    @page("POST", "/policies/<id>/edit", audience=Audience.REQUESTER)
     async def update(self, visit: PageRequest) -> PageReply:
         """Update a policy, or only load a template into the form."""
         row = await self._row(visit)
@@ -218,12 +218,12 @@ class PoliciesPages(Pages):
             return await self._redisplayed(visit, error, row)
         return Redirect(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
 
-    @page("GET", "/policies/<id>/delete", audience=Audience.USER)
+    @page("GET", "/policies/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
-    @page("POST", "/policies/<id>/delete", audience=Audience.USER)
+    @page("POST", "/policies/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
@@ -335,7 +335,7 @@ class PoliciesPages(Pages):
                 one,
                 names.get(one.owner_id, NOBODY),
                 _excerpt(one.extensions),
-                actor.is_admin or (not one.system and one.owner_id == actor.owner_id),
+                in_audience(actor, Audience.REQUESTER) and can_change(actor, None if one.system else one.owner_id),
             )
             for one in items
         ]

@@ -47,7 +47,7 @@ ISSUED: Final[Table[Row]] = Table(
         Column("policy", "Policy", text=lambda row: row.record.policy),
         Column("created", "Issued (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
         Column("status", "Status", text=lambda row: row.status.value),
-        Column("owner", "User", text=lambda row: row.owner, admins=True),
+        Column("owner", "User", text=lambda row: row.owner, audience=Audience.STAFF),
     ),
     filters=(STATUS_FILTER,),
     parameters=("csr",),
@@ -113,7 +113,7 @@ class RAPages(Pages):
 
     # --- pages ----------------------------------------------------------------------------
 
-    @page("GET", "/ra", audience=Audience.USER)
+    @page("GET", "/ra", audience=Audience.REQUESTER)
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the empty form, or with ``?csr=ID`` a stored CSR."""
         if visit.query.get("format") == "csv":
@@ -125,7 +125,7 @@ class RAPages(Pages):
             draft = replace(draft, csr=pem("CERTIFICATE REQUEST", stored.der), csr_id=str(stored.id))
         return await self._page(visit, draft)
 
-    @page("POST", "/ra", audience=Audience.USER)
+    @page("POST", "/ra", audience=Audience.REQUESTER)
     async def check(self, visit: PageRequest) -> PageReply:
         """Show the requested and the resulting certificate without signing."""
         try:
@@ -135,7 +135,7 @@ class RAPages(Pages):
             return await self._page(visit, _submitted_draft(visit.form), error=error)
         return await self._page(visit, draft, preview=preview)
 
-    @page("POST", "/ra/sign", audience=Audience.USER)
+    @page("POST", "/ra/sign", audience=Audience.REQUESTER)
     async def sign(self, visit: PageRequest) -> PageReply:
         """Sign the CSR, or show the reason of a refusal."""
         draft = _submitted_draft(visit.form)
@@ -173,12 +173,12 @@ class RAPages(Pages):
             return await self._page(visit, Draft(), error=error)
         return Redirect("/ra", notice=f"The default validity is {policy.days} days now.")
 
-    @page("GET", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
+    @page("GET", "/ra/csrs/<id>/reject", audience=Audience.OPERATOR)
     async def rejection(self, visit: PageRequest) -> PageReply:
         """Show the form for the reason."""
         return await self._rejection(visit)
 
-    @page("POST", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
+    @page("POST", "/ra/csrs/<id>/reject", audience=Audience.OPERATOR)
     async def reject(self, visit: PageRequest) -> PageReply:
         """Reject a stored CSR."""
         try:

@@ -76,7 +76,7 @@ class RecoveredRevocationsPages(Pages):
             search="Serial number or subject",
         )
 
-    @page("GET", _LIST, audience=Audience.ADMIN)
+    @page("GET", _LIST, audience=Audience.AUDITOR)
     async def list(self, visit: PageRequest) -> PageReply:
         """List them, with the progress of a decision on all."""
         return await self._table.reply(

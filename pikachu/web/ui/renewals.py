@@ -63,12 +63,12 @@ class RenewalPages(Pages):
         self._renewals = renewals
         self._inventory = inventory
 
-    @page("GET", "/certificates/<id>/renew", audience=Audience.USER)
+    @page("GET", "/certificates/<id>/renew", audience=Audience.REQUESTER)
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the new certificate, and the choice of its key."""
         return await self._page(visit, Draft())
 
-    @page("POST", "/certificates/<id>/renew", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/renew", audience=Audience.REQUESTER)
     async def renew(self, visit: PageRequest) -> PageReply:
         """Issue the certificate, or show the preview when JavaScript is off."""
         draft = Draft.of(visit.form)
@@ -89,7 +89,7 @@ class RenewalPages(Pages):
             notice="Certificate renewed. This is the new one; the old one stays valid until it expires or is revoked.",
         )
 
-    @page("POST", "/certificates/<id>/renew/preview", audience=Audience.USER)
+    @page("POST", "/certificates/<id>/renew/preview", audience=Audience.REQUESTER)
     async def preview(self, visit: PageRequest) -> PageReply:
         """Return the preview alone, for the script of the form."""
         preview, wrong = await self._preview(visit, Draft.of(visit.form))

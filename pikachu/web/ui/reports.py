@@ -39,12 +39,12 @@ class ReportsPages(Pages):
         self._verification = verification
         self._authority = authority
 
-    @page("GET", "/reports", audience=Audience.ADMIN)
+    @page("GET", "/reports", audience=Audience.AUDITOR)
     async def show(self, visit: PageRequest) -> PageReply:
         """Show the form, and what is known of the audit log."""
         return self._form(visit)
 
-    @page("GET", "/reports/file", audience=Audience.ADMIN)
+    @page("GET", "/reports/file", audience=Audience.AUDITOR)
     async def file(self, visit: PageRequest) -> PageReply:
         """Return a report; the download is recorded."""
         try:

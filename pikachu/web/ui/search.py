@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.operations.quick_search import MAX_HITS, MAX_TEXT, FoundGroup, FoundObject, QuickSearch
 from pikachu.web.ui.navigation import SHORTCUTS, navigation
 from pikachu.web.ui.pages import PageRequest, Pages, page
@@ -13,21 +13,21 @@ from pikachu.web.ui.responses import HtmlPage, PageReply
 
 #: Actions with a page of their own: path, name, whether for administrators only.
 _ACTIONS: Final = (
-    ("/certificates/new", "New certificate", False),
-    ("/ra", "Sign a CSR", False),
-    ("/generate", "Generate key", False),
-    ("/keys/import", "Import key", False),
-    ("/csrs/generate", "Generate CSR", False),
-    ("/csrs/upload", "Upload CSR", False),
-    ("/policies/new", "New enrollment policy", False),
-    ("/challenge-passwords/new", "New challenge password", False),
-    ("/batches/new", "New batch of challenge passwords", False),
-    ("/templates/new", "New certificate template", False),
-    ("/account/password", "Change password", False),
-    ("/account/tokens/new", "Create API token", False),
-    ("/users/new", "Add user", True),
-    ("/setup", "Set-up checklist", True),
-    ("/events/verification", "Verify audit log", True),
+    ("/certificates/new", "New certificate", Audience.REQUESTER),
+    ("/ra", "Sign a CSR", Audience.REQUESTER),
+    ("/generate", "Generate key", Audience.REQUESTER),
+    ("/keys/import", "Import key", Audience.REQUESTER),
+    ("/csrs/generate", "Generate CSR", Audience.REQUESTER),
+    ("/csrs/upload", "Upload CSR", Audience.REQUESTER),
+    ("/policies/new", "New enrollment policy", Audience.REQUESTER),
+    ("/challenge-passwords/new", "New challenge password", Audience.REQUESTER),
+    ("/batches/new", "New batch of challenge passwords", Audience.REQUESTER),
+    ("/templates/new", "New certificate template", Audience.REQUESTER),
+    ("/account/password", "Change password", Audience.USER),
+    ("/account/tokens/new", "Create API token", Audience.USER),
+    ("/users/new", "Add user", Audience.ADMIN),
+    ("/setup", "Set-up checklist", Audience.ADMIN),
+    ("/events/verification", "Verify audit log", Audience.AUDITOR),
 )
 
 
@@ -55,8 +55,7 @@ class SearchPages(Pages):
     async def _groups(self, visit: PageRequest, text: str) -> list[FoundGroup]:
         """Return pages and actions by name, then objects; without a text all pages of the menu."""
         words = text.casefold().split()
-        admin = visit.principal.is_admin
-        actions = [(path, name) for path, name, admins_only in _ACTIONS if admin or not admins_only]
+        actions = [(path, name) for path, name, audience in _ACTIONS if in_audience(visit.principal, audience)]
         named = [
             FoundGroup("Pages", _matching(_links(visit), words)),
             FoundGroup("Actions", _matching(actions, words) if words else ()),
@@ -71,7 +70,7 @@ class SearchPages(Pages):
 
 def _links(visit: PageRequest) -> list[tuple[str, str]]:
     """Return path and name of the entries of the menu, and of the account's page."""
-    groups = navigation(admin=visit.principal.is_admin)
+    groups = navigation(visit.principal)
     return [*(link for _, links in groups for link in links), ("/account", "Account")]
 
 

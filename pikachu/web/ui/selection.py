@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.model.jobs import JobAction, JobResource
 
 
@@ -15,13 +16,13 @@ class BulkAction:
 
     :param label: of its button.
     :param kind: of the button: ``danger``, or empty.
-    :param admins: only administrators have it.
+    :param audience: who has it.
     """
 
     action: JobAction
     label: str
     kind: str = "danger"
-    admins: bool = False
+    audience: Audience = Audience.REQUESTER
 
 
 #: The action that changes nothing.

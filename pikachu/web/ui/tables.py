@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
@@ -49,7 +50,7 @@ class Column:
 
     :param sort: the store's sort field; ``None``: it can't be sorted by.
     :param text: its value in CSV; without, it is left out there.
-    :param admins: only administrators see it.
+    :param audience: who sees it.
     :param csv_only: the page shows it in the cell of another column.
     """
 
@@ -57,7 +58,7 @@ class Column:
     label: str
     sort: str | None = None
     text: Callable[[Any], str] | None = None
-    admins: bool = False
+    audience: Audience = Audience.USER
     csv_only: bool = False
 
 
@@ -66,7 +67,7 @@ class Filter:
     """A filter of the list.
 
     :param choices: (value, label) of each; the empty value is added.  None: free text.
-    :param admins: whether only administrators have it.
+    :param audience: who has it.
     :param unset: the label of the empty value.
     :param kind: type of the input of a free text.
     :param more: it stands in the part of the form that is folded up; ``hidden``: there only with a value.
@@ -76,7 +77,7 @@ class Filter:
     name: str
     label: str
     choices: tuple[tuple[str, str], ...] = ()
-    admins: bool = False
+    audience: Audience = Audience.USER
     unset: str = "All"
     kind: str = "text"
     more: bool = False
@@ -401,14 +402,14 @@ class Table(Generic[T]):
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:
-        return [column for column in self.columns if visit.principal.is_admin or not column.admins]
+        return [column for column in self.columns if in_audience(visit.principal, column.audience)]
 
     def _filters(self, visit: PageRequest) -> list[Filter]:
-        return [one for one in self.filters if visit.principal.is_admin or not one.admins]
+        return [one for one in self.filters if in_audience(visit.principal, one.audience)]
 
     def _actions(self, visit: PageRequest) -> list[BulkAction]:
         actions = () if self.selection is None else self.selection.actions
-        return [one for one in actions if visit.principal.is_admin or not one.admins]
+        return [one for one in actions if in_audience(visit.principal, one.audience)]
 
     def _headings(self, visit: PageRequest, query: ListQuery, link: Callable[..., str]) -> list[Heading]:
         hidden = {one.name for one in self._choices(visit) if not one.shown}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, can_change, in_audience
 from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.jobs import JobResource
@@ -96,7 +96,7 @@ class TemplatesPages(Pages):
             prepare=lambda items: self._rows(visit, items),
         )
 
-    @page("GET", "/templates/new", audience=Audience.USER)
+    @page("GET", "/templates/new", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form: empty, or with ``?copy=ID`` as a copy of another template."""
         values = {"name": "", "profile_type": "", "content": _SAMPLE}
@@ -107,7 +107,7 @@ class TemplatesPages(Pages):
             values = {"name": name, "profile_type": original.profile_type, "content": original.content}
         return self._form(visit, values)
 
-    @page("POST", "/templates/new", audience=Audience.USER)
+    @page("POST", "/templates/new", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
         """Create a template, or only validate its text."""
         try:
@@ -132,14 +132,14 @@ class TemplatesPages(Pages):
         template = await self._templates.get(visit.principal, visit.id)
         return Download(template.content.encode("utf-8"), b"text/plain; charset=utf-8", f"{template.name}.cnf")
 
-    @page("GET", "/templates/<id>/edit", audience=Audience.USER)
+    @page("GET", "/templates/<id>/edit", audience=Audience.REQUESTER)
     async def edit(self, visit: PageRequest) -> PageReply:
         """Show the form with the current values."""
         row = await self._row(visit)
         template = row.template
         return self._form(visit, _values(template), row=row)
 
-    @page("POST", "/templates/<id>/edit", audience=Audience.USER)
+    @page("POST", "/templates/<id>/edit", audience=Audience.REQUESTER)
     async def update(self, visit: PageRequest) -> PageReply:
         """Update a template, or only validate its text."""
         row = await self._row(visit)
@@ -163,12 +163,12 @@ class TemplatesPages(Pages):
             return self._form(visit, form.values, error, row=row)
         return Redirect(f"/templates/{visit.id}", notice="The certificate template was saved.")
 
-    @page("GET", "/templates/<id>/delete", audience=Audience.USER)
+    @page("GET", "/templates/<id>/delete", audience=Audience.REQUESTER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
-    @page("POST", "/templates/<id>/delete", audience=Audience.USER)
+    @page("POST", "/templates/<id>/delete", audience=Audience.REQUESTER)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
@@ -232,7 +232,7 @@ class TemplatesPages(Pages):
                 one,
                 names.get(one.owner_id, NOBODY),
                 usages_of(one),
-                actor.is_admin or (one.owner_id is not None and one.owner_id == actor.owner_id),
+                in_audience(actor, Audience.REQUESTER) and can_change(actor, one.owner_id),
             )
             for one in items
         ]

@@ -28,7 +28,7 @@ from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
-ROLES: Final = ((Role.USER.value, "User"), (Role.ADMIN.value, "Admin"))
+ROLES: Final = tuple((role.value, role.value.title()) for role in (Role.USER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN))
 #: Choices for the certificates of an account that is suspended or deleted.
 REVOCATIONS: Final = (
     ("", "Leave them valid"),
@@ -73,8 +73,8 @@ USERS: Final[Table[Account]] = Table(
         JobResource.USERS,
         (
             EXPORT,
-            BulkAction(JobAction.ACTIVATE, "Activate", kind="", admins=True),
-            BulkAction(JobAction.SUSPEND, "Suspend", admins=True),
+            BulkAction(JobAction.ACTIVATE, "Activate", kind="", audience=Audience.ADMIN),
+            BulkAction(JobAction.SUSPEND, "Suspend", audience=Audience.ADMIN),
         ),
         lambda row: (row.account.id, row.account.username),
     ),
@@ -185,7 +185,7 @@ class UsersPages(Pages):
         self._account_pages = account_pages
         self._minimum = config.default.password_min_length
 
-    @page("GET", "/users", audience=Audience.ADMIN)
+    @page("GET", "/users", audience=Audience.AUDITOR)
     async def list(self, visit: PageRequest) -> PageReply:
         """List the accounts."""
 
@@ -248,7 +248,7 @@ class UsersPages(Pages):
 
     # --- one user -------------------------------------------------------------------------
 
-    @page("GET", "/users/<id>", audience=Audience.ADMIN)
+    @page("GET", "/users/<id>", audience=Audience.AUDITOR)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show an account and the available actions."""
         account = await self._accounts.account(visit.principal, visit.id)
@@ -467,7 +467,7 @@ def _revoked(reason: RevocationReason | None, valid: int) -> str:
 def _role(visit: PageRequest) -> Role:
     text = visit.form.text("role")
     if text not in set(Role):
-        raise MalformedRequest("a role is user or admin")
+        raise MalformedRequest(f"Choose one of the roles {', '.join(Role)}.")
     return Role(text)
 
 

@@ -47,7 +47,7 @@ class X509TemplatesPages(Pages):
         self._templates = templates
         self._folder = config.paths.x509_templates
 
-    @page("GET", "/x509-templates", audience=Audience.ADMIN)
+    @page("GET", "/x509-templates", audience=Audience.AUDITOR)
     async def list(self, visit: PageRequest) -> PageReply:
         """List the shipped files and the operator's own."""
 
@@ -56,7 +56,7 @@ class X509TemplatesPages(Pages):
 
         return await TABLE.reply(visit, fetch, "x509/list.html", folder=self._folder)
 
-    @page("GET", "/x509-templates/<name>", audience=Audience.ADMIN)
+    @page("GET", "/x509-templates/<name>", audience=Audience.AUDITOR)
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the variables with their defaults."""
         file = await self._files.get(visit.principal, visit.path["name"])

@@ -324,8 +324,12 @@ def test_token_form_and_digest() -> None:
     [
         (Role.USER, None, {"read", "enroll", "revoke"}),
         (Role.USER, {"read"}, {"read"}),
-        (Role.ADMIN, None, {"read", "enroll", "revoke", "admin"}),
-        (Role.ADMIN, {"read", "admin"}, {"read", "admin"}),
+        (Role.ADMIN, None, set(Scope)),
+        # ROL-1: a token from before these scopes existed.
+        (Role.ADMIN, {"read", "admin"}, {"read", "admin", "operate", "audit"}),
+        (Role.ADMIN, {"operate"}, {"operate"}),
+        (Role.OPERATOR, None, {"read", "enroll", "revoke", "operate"}),
+        (Role.AUDITOR, None, {"read", "audit"}),
     ],
 )
 def test_token_scopes(world: World, role: Role, asked: set[str] | None, got: set[str]) -> None:
