@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,6 +18,7 @@ from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.transit_keys import SCHEME, TYPES, Transit, TransitKey
 from pikachu.x509.keys import describe_private_key, generate_private_key
 from pikachu.x509.signature import signature_algorithm, verify_signature
+from pikachu.x509.spki import describe_spki
 from tests.support.vault import OpenBao, openbao
 
 pytestmark = pytest.mark.interop
@@ -54,6 +58,35 @@ def test_keys_are_created_and_sign(bao: OpenBao, keys: VaultKeys, algorithm: str
         verify_signature(described, signature_algorithm(described).der, sign_now(again, b"more"), b"more")
     assert keys.check() is None
     assert keys.successor(reference) == KeyReference(SCHEME, f"transit/made-{algorithm}?version=3")
+
+
+@pytest.mark.parametrize("algorithm", ["prime256v1", "rsa2048"])
+def test_signatures_that_meet(keys: VaultKeys, algorithm: str) -> None:
+    """Threads that sign at the same time share requests to Vault, and each gets the signature over its data."""
+    reference = KeyReference(SCHEME, f"transit/shared-{algorithm}")
+    keys.generate(reference, algorithm)
+    key = keys.load(reference, None)
+    described = describe_private_key(key)
+    data = [b"data %d" % number for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        signatures = list(pool.map(functools.partial(sign_now, key), data))
+    for signed, signature in zip(data, signatures, strict=True):
+        verify_signature(described, signature_algorithm(described).der, signature, signed)
+
+
+def test_several_signatures_in_one_request(bao: OpenBao, keys: VaultKeys) -> None:
+    """Each digest has a signature of its own; a key that is not there is refused for all."""
+    keys.generate(KeyReference(SCHEME, "transit/several"), "prime256v1")
+    transit, key = Transit(bao.client(bao.approle())), TransitKey("transit", "several")
+    (described,) = (describe_spki(spki) for spki in transit.versions(key).values())
+    data = [b"one", b"two", b"three"]
+    digests = [hashlib.sha256(one).digest() for one in data]
+    signatures = transit.sign_many(key, 1, digests, "sha256", is_rsa=False)
+    for signed, signature in zip(data, signatures, strict=True):
+        assert isinstance(signature, bytes)
+        verify_signature(described, signature_algorithm(described).der, signature, signed)
+    with pytest.raises(VaultRefused, match="not found"):
+        transit.sign_many(TransitKey("transit", "nowhere"), 1, digests, "sha256", is_rsa=False)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 
+from pikachu.core.combining import CombinedCalls
 from pikachu.core.errors import PikachuError, SignerUnavailable
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.signers.key import sign_now
@@ -22,6 +23,10 @@ from pikachu.signers.vault.transit_keys import Transit, TransitKey
 from pikachu.x509.keys import KeyFamily, PrivateKey, describe_spki
 from pikachu.x509.signature import request_algorithm, verify_signature
 
+# Requests to Vault that are under way for one key; signatures that are wanted meanwhile share the next one.  Vault
+# makes the signatures of one request one after the other, and those of RSA take milliseconds.
+_REQUESTS: Final = {KeyFamily.EC: 1, KeyFamily.RSA: 64}
+_MAX_SIGNATURES: Final = 64
 _PROBE: Final = b"Pikachu CA makes sure that this key signs"
 
 
@@ -45,6 +50,8 @@ class _Signer:
         self._public_key = describe_spki(spki)
         self._version = key.version
         self._substitute = substitute
+        at_once = _REQUESTS.get(self._public_key.family, 1)
+        self._signatures = CombinedCalls(self._sign_many, at_once=at_once, most=_MAX_SIGNATURES)
 
     @property
     def has_substitute(self) -> bool:
@@ -76,14 +83,29 @@ class _Signer:
                 self._version = self._transit.find_version(self._key, self._public_key.spki)
             hashing = hashes.Hash(digest)
             hashing.update(data)
-            is_rsa = self._public_key.family is KeyFamily.RSA
-            signature = self._transit.sign(self._key, self._version, hashing.finalize(), digest.name, is_rsa=is_rsa)
+            signature = self._signatures.call((self._version, digest.name, hashing.finalize()))
             self._verify(signature, data, digest)
         except VaultRefused:
             # The key may have been put back under another version.
             self._version = self._key.version
             raise
         return signature
+
+    def _sign_many(self, wanted: Sequence[tuple[int, str, bytes]]) -> list[bytes | Exception]:
+        """Return the signature over each digest, or its fault; *wanted* are versions, hash names and digests."""
+        is_rsa = self._public_key.family is KeyFamily.RSA
+        version, hash_name, _ = wanted[0]
+        alike = [one[2] for one in wanted if one[:2] == (version, hash_name)]
+        made = iter(self._transit.sign_many(self._key, version, alike, hash_name, is_rsa=is_rsa))
+        return [
+            next(made) if one[:2] == (version, hash_name) else self._sign_one(*one, is_rsa=is_rsa) for one in wanted
+        ]
+
+    def _sign_one(self, version: int, hash_name: str, digest: bytes, *, is_rsa: bool) -> bytes | Exception:
+        try:
+            return self._transit.sign(self._key, version, digest, hash_name, is_rsa=is_rsa)
+        except PikachuError as error:
+            return error
 
     def _verify(self, signature: bytes, data: bytes, digest: hashes.HashAlgorithm) -> None:
         algorithm = request_algorithm(self._public_key, digest.name)
