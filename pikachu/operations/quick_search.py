@@ -11,6 +11,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.help.guide import Guide
 from pikachu.inventory.certificates import CertificateQueries
+from pikachu.inventory.devices import Devices
 
 #: Maximum number of hits of one kind.
 MAX_HITS: Final = 6
@@ -44,10 +45,11 @@ class FoundGroup:
 
 
 class QuickSearch:
-    """Finds certificates, users and sections of the guide."""
+    """Finds certificates, devices, users and sections of the guide."""
 
-    def __init__(self, *, inventory: CertificateQueries, accounts: Accounts, guide: Guide) -> None:
+    def __init__(self, *, inventory: CertificateQueries, devices: Devices, accounts: Accounts, guide: Guide) -> None:
         self._inventory = inventory
+        self._devices = devices
         self._accounts = accounts
         self._guide = guide
 
@@ -57,7 +59,10 @@ class QuickSearch:
         if len(text) < _MIN_TEXT:
             return []
         query = ListQuery(limit=MAX_HITS, q=text)
-        groups = [FoundGroup("Certificates", await self._certificates(actor, query), "/certificates")]
+        groups = [
+            FoundGroup("Devices", await self._found_devices(actor, query), "/devices"),
+            FoundGroup("Certificates", await self._certificates(actor, query), "/certificates"),
+        ]
         if reads_all(actor):
             groups.append(FoundGroup("Users", await self._users(actor, query), "/users"))
         groups.append(FoundGroup("Guide", self._sections(text)))
@@ -73,6 +78,10 @@ class QuickSearch:
             )
             for record in page.items
         )
+
+    async def _found_devices(self, actor: Principal, query: ListQuery) -> tuple[FoundObject, ...]:
+        page = await self._devices.list(actor, query)
+        return tuple(FoundObject(one.name, one.method.value, f"/devices/{one.id}") for one in page.items)
 
     async def _users(self, actor: Principal, query: ListQuery) -> tuple[FoundObject, ...]:
         page = await self._accounts.list_accounts(actor, query)

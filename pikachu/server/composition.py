@@ -581,7 +581,7 @@ def _assemble(
             pool=pools.files,
             clock=clock,
         ),
-        quick_search=QuickSearch(inventory=inventory, accounts=accounts, guide=guide),
+        quick_search=QuickSearch(inventory=inventory, devices=devices, accounts=accounts, guide=guide),
         setup_checklist=SetupChecklist(store=store, config=config, clock=clock),
         jobs=jobs,
         job_actions=job_actions,

@@ -144,7 +144,7 @@ def test_lists_and_files(browser: Browser, server: Server) -> None:
         expect(one.page.locator("tbody tr").first).to_contain_text("alice")
         one.page.get_by_role("link", name="Common name").click()
         expect(one.page.locator("tbody tr").first).to_contain_text("list-0.example.com")
-        one.page.get_by_label("Method").select_option(Method.EST.value)
+        one.page.get_by_role("combobox", name="Method").select_option(Method.EST.value)
         expect(one.page.get_by_text("Nothing matches.")).to_be_visible()
         one.page.get_by_role("link", name="Show all").click()
         with one.page.expect_download() as download:

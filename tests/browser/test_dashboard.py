@@ -98,7 +98,7 @@ def test_pages(browser: Browser, server: Server, size: tuple[int, int], theme: T
         for path in ("/users/events", "/events"):
             one.open(path)
             one.check()
-        one.page.get_by_label("Resource").select_option("certificate")
+        one.page.get_by_role("combobox", name="Resource").select_option("certificate")
         expect(one.page).to_have_url(re.compile("resource_type=certificate"))
         one.page.get_by_role("link", name=re.compile("^View event")).first.click()
         expect(one.page.get_by_role("heading", name=re.compile("^Event "))).to_be_visible()

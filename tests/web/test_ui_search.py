@@ -26,6 +26,9 @@ def test_results(pages: Pages) -> None:
         f"/certificates/{theirs}",
         f"/certificates/{mine}",
     ]
+    # Each name is a device too, whose owner alone finds it.
+    assert len(hits(alice.get("/search/results?q=pump"))["Devices"]) == 1
+    assert len(hits(root.get("/search/results?q=pump"))["Devices"]) == 2
     assert hits(root.get("/search/results?q=alic"))["Users"] == [f"/users/{pages.accounts['alice'].id}"]
     assert "Users" not in hits(alice.get("/search/results?q=alic"))
     assert hits(alice.get("/search/results?q=user")).get("Pages") is None

@@ -10,13 +10,14 @@ const make = () => {
   const dialog = document.createElement("dialog");
   dialog.className = "palette";
   dialog.setAttribute("aria-label", "Search");
-  dialog.innerHTML = `<input type="text" role="combobox" aria-label="Search certificates, users, pages, actions and the guide"
-    aria-controls="palette-list" aria-expanded="true" aria-autocomplete="list" autocomplete="off" spellcheck="false" maxlength="100"
-    placeholder="Search certificates, users, pages, guide…"><div role="listbox" id="palette-list" aria-label="Results"></div>
+  dialog.innerHTML = `<input type="text" role="combobox" aria-label="Search certificates, devices, users, pages, actions and the guide"
+    aria-controls="palette-list" aria-expanded="false" aria-autocomplete="list" autocomplete="off" spellcheck="false" maxlength="100"
+    placeholder="Search certificates, devices, users, pages…"><div role="listbox" id="palette-list" aria-label="Results" hidden></div><p class="mute" hidden>Nothing matches.</p>
     <p class="help"><kbd>↑</kbd> <kbd>↓</kbd> to choose, <kbd>Enter</kbd> to open, <kbd>Esc</kbd> to close</p><p class="sr" role="status"></p>`;
   document.body.append(dialog);
   const input = dialog.querySelector("input");
   const list = dialog.querySelector("[role=listbox]");
+  const none = dialog.querySelector(".mute");
   const status = dialog.querySelector("[role=status]");
   let request, timer, opener;
   const options = () => [...list.querySelectorAll("[role=option]")];
@@ -36,7 +37,9 @@ const make = () => {
       if (answer.redirected || !answer.ok) throw new Error(answer.status);
       list.innerHTML = await answer.text();
       const found = options();
-      if (!found.length) list.innerHTML = `<p class="mute" role="presentation">Nothing matches.</p>`;
+      list.hidden = !found.length;
+      none.hidden = Boolean(found.length);
+      input.setAttribute("aria-expanded", String(!list.hidden));
       choose(found[0]);
       status.textContent = found.length === 1 ? "1 result" : `${found.length} results`;
     } catch (error) {
