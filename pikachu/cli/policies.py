@@ -61,6 +61,7 @@ def add_commands(commands: Commands) -> None:
         "--own-subject", action="store_true", help="a client certificate may enroll its own subject only"
     )
     limits.add_argument("--linked", action="store_true", help="EST requests are bound to their TLS connection")
+    limits.add_argument("--identities", metavar="LIST", help="only devices on this list of identities may enroll")
     limits.add_argument("--new-key", action="store_true", help="each renewal has a new key")
     add.set_defaults(run=add_policy)
     listing = policies.add_parser(
@@ -106,6 +107,7 @@ def add_policy(arguments: Namespace) -> int:
         exact_names=_EXACT in arguments.names,
         other_countries=arguments.other_countries,
         other_names=tuple(arguments.other_name),
+        identities=arguments.identities,
     )
     text = read_text(arguments.extensions)
     with opened(configuration(arguments)) as app:

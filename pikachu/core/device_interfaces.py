@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.devices import Device
 from pikachu.core.model.events import Event, EventRecord
+from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.list_queries import ListQuery, Page
 
 
@@ -58,3 +59,36 @@ class IDeviceStore(Protocol):
 
         Fails with NotFound, with Conflict when the device is not retired, and with the errors of *decide*.
         """
+
+
+class IIdentityListStore(Protocol):
+    """Lists of identities."""
+
+    def is_listed(self, name: str, key: str) -> Deferred[bool]:
+        """Return whether the list of that name has a folded identity; False if there is no such list."""
+
+    def identity_list(self, list_id: int) -> Deferred[IdentityList]:
+        """Return the list with that id.  Fails with NotFound."""
+
+    def identity_list_by_name(self, name: str) -> Deferred[IdentityList | None]:
+        """Return the list with that name, or None."""
+
+    def identity_lists(self, query: ListQuery) -> Deferred[Page[IdentityList]]:
+        """List the lists."""
+
+    def add_identities(self, version: int, keys: Sequence[str]) -> Deferred[None]:
+        """Add folded identities of a version that no list has yet."""
+
+    def put_identity_list(
+        self, former: IdentityList | None, new: IdentityList, event: Event, now: datetime
+    ) -> Deferred[int]:
+        """Create a list (without *former*), or give it the entries of another version; return its id.
+
+        Fails with Conflict when the name is taken, or the list is not as *former* any more.
+        """
+
+    def delete_identity_list(self, list_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Delete a list.  Fails with NotFound."""
+
+    def delete_identities(self, version: int) -> Deferred[bool]:
+        """Delete some entries of a version that no list has; return whether others are left."""

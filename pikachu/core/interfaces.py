@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.challenge_interfaces import IBatchStore, IChallengeStore
-from pikachu.core.device_interfaces import IDeviceStore
+from pikachu.core.device_interfaces import IDeviceStore, IIdentityListStore
 from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.job_interfaces import IJobStore
@@ -545,6 +545,7 @@ class IStore(
     IChallengeStore,
     IBatchStore,
     IDeviceStore,
+    IIdentityListStore,
     IOwnerStore,
     ITemplateStore,
     ISessionStore,

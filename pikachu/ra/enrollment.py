@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
 from pikachu.ca.issuers import IssuingCA
+from pikachu.core.audit import event_by
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import (
     AccountChanged,
@@ -26,7 +27,7 @@ from pikachu.core.errors import (
     PolicyViolation,
     RequestError,
 )
-from pikachu.core.interfaces import Begun, IIssuanceStore, Repeated
+from pikachu.core.interfaces import Begun, IStore, Repeated
 from pikachu.core.metrics import CountsByLabel
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
 from pikachu.core.model.people import Principal, PrincipalKind
@@ -36,15 +37,20 @@ from pikachu.ra.default_policy import check_days
 from pikachu.ra.policies import PolicyResolver, check_limits, check_name_encoding, policy_variables
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
+from pikachu.x509.device_names import device_key, device_name
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import names_equal
+from pikachu.x509.names import names_equal, read_name
 from pikachu.x509.profile import Addresses, leaf_extensions
 from pikachu.x509.requested_san import RequestedNames
 from pikachu.x509.san import encode_san
+from pikachu.x509.san_text import certificate_sans
 from pikachu.x509.spki import KeyDescription
 from pikachu.x509.template import ExtensionContext
 
 log = Logger()
+
+# Characters of an identity in errors and events.
+_MAX_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ class EnrollmentService:
     def __init__(
         self,
         *,
-        store: IIssuanceStore,
+        store: IStore,
         authority: CertificateAuthority,
         policies: PolicyResolver,
         settings: EnrollmentSettings,
@@ -312,6 +318,7 @@ class EnrollmentService:
     async def _enroll(self, request: AuthorizedRequest) -> Issued | Pending:
         await self.prepare(request.policy, request.verified.received.method)
         issuance = self.decide(request)
+        await self._require_listed(request, issuance)
         _log_ignored(request.verified.csr, issuance)
         new = self._new_request(request, issuance)
         if request.policy.approval is Approval.MANUAL:
@@ -326,6 +333,40 @@ class EnrollmentService:
             # Another request used the challenge password first, so it is no longer valid for this one.
             raise AuthenticationFailed(error.public) from error
         return Issued(record, self._authority.issuers.by_id(record.issuer_id) or issuance.issuer)
+
+    async def _require_listed(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> None:
+        """Require that the list of the policy, if it has one, has the identity; a refusal is recorded.
+
+        The identity is that of the client certificate of a manufacturer, such as an IDevID, else the device's name.
+        """
+        required, principal = request.policy.limits.identities, request.principal
+        if required is None:
+            return
+        presented = principal.certificate
+        identity = issuance.device
+        if presented is not None and not presented.own:
+            sans = certificate_sans(presented.der)
+            identity = device_name(read_name(presented.subject_der), sans)
+        if identity and await self._store.is_listed(required, device_key(identity)):
+            return
+        error = PolicyViolation(
+            f"“{identity[:_MAX_SHOWN]}” is not on the list of identities “{required}”, which the policy requires. Have "
+            "an administrator add it to the list."
+        )
+        event = event_by(
+            principal,
+            "reject",
+            "request",
+            identity[:_MAX_SHOWN],
+            request.owner_id,
+            subject=request.verified.csr.subject[:_MAX_SHOWN],
+            policy=request.policy.name,
+            identities=required,
+            method=request.verified.received.method.value,
+            reason=error.public,
+        )
+        await self._store.add_event(event, self._authority.now())
+        raise error
 
     def _new_request(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> NewRequest:
         received, csr, principal = request.verified.received, request.verified.csr, request.principal

@@ -360,6 +360,11 @@ class PolicyAdministration:
             raise PolicyViolation(
                 f"the validity of {policy.days} days exceeds the policy's own maximum of {limits.max_days}"
             )
+        required = limits.identities
+        if required is not None and await self._store.identity_list_by_name(required) is None:
+            raise MalformedRequest(
+                f"There is no list of identities “{required[:64]}”. Create it first, or name another."
+            )
         if policy.issuer is not None and policy.issuer not in self._issuers.current:
             raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
         await self._check_purposes(policy)

@@ -33,6 +33,7 @@ from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.devices import Devices
+from pikachu.inventory.identity_lists import IdentityLists
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.renewals import Renewals
@@ -171,6 +172,7 @@ class Application:
     new_certificates: NewCertificates
     renewals: Renewals
     devices: Devices
+    identity_lists: IdentityLists
     verification: AuditVerification
     reports: Reports
     guide: Guide

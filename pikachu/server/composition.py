@@ -47,6 +47,7 @@ from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.devices import Devices
+from pikachu.inventory.identity_lists import IdentityLists
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.renewals import Renewals
@@ -552,6 +553,7 @@ def _assemble(
         new_certificates=new_certificates,
         renewals=renewals,
         devices=devices,
+        identity_lists=IdentityLists(store=store, clock=clock, pool=pools.inspection),
         verification=verification,
         reports=Reports(
             store=store,

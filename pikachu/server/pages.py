@@ -22,6 +22,7 @@ from pikachu.web.ui.devices import DevicesPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.expiry import ExpiryPages
 from pikachu.web.ui.help import ChatPages, HelpPages
+from pikachu.web.ui.identity_lists import IdentityListsPages
 from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.issuing_cas import AuthorityPages, RevocationPages
@@ -100,6 +101,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             challenge_passwords=app.challenge_passwords,
         ),
         DeviceEnrollmentPages(challenge_passwords=app.challenge_passwords, choices=choices, locations=locations),
+        IdentityListsPages(identity_lists=app.identity_lists),
         DevicesPages(devices=app.devices, inventory=app.inventory, issuers=app.issuers, authority=app.authority),
         RenewalPages(renewals=app.renewals, inventory=app.inventory),
         ApprovalsPages(registration=app.registration, inventory=app.inventory),

@@ -13,6 +13,7 @@ from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.devices import DevicesAPI
+from pikachu.web.api.identity_lists import IdentityListsAPI
 from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
 from pikachu.web.api.jobs import JobsAPI
@@ -52,6 +53,7 @@ def api_routes(app: Application) -> list[Route]:
         ),
         BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory, files_pool=app.pools.files),
         DevicesAPI(devices=app.devices, authority=app.authority, inventory=inventory),
+        IdentityListsAPI(identity_lists=app.identity_lists),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
         TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),

@@ -58,3 +58,23 @@ Index(
 )
 _named: Final = text("device_key IS NOT NULL")
 Index("challenges_device", challenges.c.device_key, challenges.c.id, sqlite_where=_named, postgresql_where=_named)
+
+identity_lists: Final = Table(
+    "identity_lists",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", _Key, nullable=False, unique=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("updated_by", Text, nullable=False),
+    # The version of the entries that are in force; those of others are being uploaded, or deleted.
+    Column("version", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+identities: Final = Table(
+    "identities",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    # The folded text.
+    Column("identity_key", _Key, primary_key=True),
+)

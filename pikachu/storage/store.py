@@ -34,6 +34,7 @@ from pikachu.storage.device_retirement import DeviceRetirementStore
 from pikachu.storage.devices import DeviceStore
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.enrollment_batches import BatchStore
+from pikachu.storage.identity_lists import IdentityListStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.jobs import JobStore
@@ -91,6 +92,7 @@ class Store(
     BatchStore,
     DeviceStore,
     DeviceRetirementStore,
+    IdentityListStore,
     CSRStore,
     TemplateStore,
     SessionStore,

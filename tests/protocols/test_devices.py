@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,10 @@ from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.devices import Device
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import PolicyLimits
 from tests.support.deferreds import result_of
+from tests.support.est import est_server
+from tests.support.pki import make_ca, make_csr, make_leaf
 from tests.support.ways_in import WAYS, Person, Server, every_way
 
 #: Ways to get a certificate for the person's name.
@@ -84,3 +88,34 @@ def test_timeline(server: Server) -> None:
     ]
     assert {one.owner_id for one in events} == {person.account.id}
     assert [one.id for one in result_of(app.devices.challenges(SYSTEM, device.id, 10))] == [challenge.id]
+
+
+def test_required_identities(tmp_path: Path) -> None:
+    """DEV-3: EST and SCEP refuse what is not on the list of their policy, each in its own way, and record it."""
+    with every_way(tmp_path) as server:
+        app = server.stack.app
+        ways = [WAYS[name] for name in ("EST by challenge password", "SCEP PKCSReq by challenge password")]
+        person = Person(server)
+        result_of(app.identity_lists.create(SYSTEM, "known", f"{person.username.upper()}\ndevice"))
+        limits = PolicyLimits(identities="known")
+        values = {"use_for_scep": True, "default_for_est": True, "default_for_scep": True, "limits": limits}
+        server.policy("listed", **values)
+        assert [way.prepare(person)() for way in ways] == ["200", "SUCCESS"]
+        result_of(app.identity_lists.replace(SYSTEM, 1, "another"))
+        assert [way.prepare(person)() for way in ways] == ["400", "badRequest"]
+        refused = [record.event for record in server.events("reject")]
+        assert [one.resource_name for one in refused] == [person.username, "device"]
+        assert {one.owner_id for one in refused} == {person.account.id}
+
+
+def test_required_idevids(tmp_path: Path) -> None:
+    """DEV-3: with a manufacturer's certificate its identity counts, whatever name is requested."""
+    maker = make_ca(name="Maker root")
+    (tmp_path / "maker.crt").write_bytes(maker.pem)
+    settings = {("TRUSTED_HTTPS", "client_ca"): str(tmp_path / "maker.crt")}
+    with est_server(tmp_path / "server", changes=settings) as est:
+        result_of(est.stack.app.identity_lists.create(SYSTEM, "known", "serial 1\npump"))
+        est.policy("listed", default_for_est=True, limits=PolicyLimits(identities="known"))
+        known, other = (est.connect(make_leaf(maker, name)) for name in ("serial 1", "serial 2"))
+        est.certificate(est.enroll(make_csr(subject="any name", slot=1)[1], tls=known))
+        assert est.enroll(make_csr(subject="pump", slot=2)[1], tls=other).status == 400

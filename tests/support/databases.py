@@ -37,6 +37,8 @@ SEALER = Sealer(b"a SECRET_KEY of tests")
 
 #: Statements that make a database of this version one of version 0022: no choices of accounts, no set-up checklist.
 AS_0022: Final = (
+    "DROP TABLE identity_lists",
+    "DROP TABLE identities",
     *(f"DROP TABLE {name}" for name in ("preferences", "saved_filters", "setup_marks")),
     "UPDATE pikachu_schema SET version_num = '0022'",
 )

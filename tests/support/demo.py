@@ -84,6 +84,7 @@ def fill(app: Application) -> Demo:
     template = TemplateDraft("fleet gateways", "TLS client", DEFAULT_EXTENSIONS)
     demo.ids["templates"] = result_of(app.templates.add(user, template)).id
     _bound_certificate(app, demo, user)
+    demo.ids["identity-lists"] = result_of(app.identity_lists.create(admin, "pumps 2026", "1234567\npump-001")).id
     demo.ids["devices"] = result_of(app.store.certificate(demo.ids["certificates"])).device_id or 0
     selection = JobSelection((demo.ids["keys"] + 1, demo.ids["keys"] + 2))
     job = app.jobs.create(user, JobResource.KEYS, JobAction.DELETE, selection, JobArguments())

@@ -153,6 +153,11 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/batches/<id>/passwords": own(Scope.ENROLL, operator=403),
     "POST /api/v1/batches/<id>/end": own(Scope.ENROLL),
     "POST /api/v1/batches/<id>/resumption": own(Scope.ENROLL, 409),
+    "POST /api/v1/identity-lists": admins(201),
+    "GET /api/v1/identity-lists": admins(),
+    "GET /api/v1/identity-lists/<id>": admins(),
+    "PUT /api/v1/identity-lists/<id>": admins(),
+    "DELETE /api/v1/identity-lists/<id>": admins(204),
     "GET /api/v1/devices": each(Scope.READ),
     "GET /api/v1/devices/<id>": own(Scope.READ),
     "POST /api/v1/devices/<id>/retirement": own(Scope.REVOKE),
@@ -268,6 +273,9 @@ class World:
             new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
+        elif path.startswith("/identity-lists/<id>"):
+            body = {"name": f"list {number}", "identities": "a"}
+            new = rest.good("POST", "/identity-lists", body, who="root", status=201)["id"]
         elif path.startswith("/devices/<id>"):
             issued = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
             new = rest.good("GET", f"/certificates/{issued}", who="alice")["device_id"]
@@ -324,6 +332,8 @@ class World:
             "POST /api/v1/recovered-revocations/decision": {"decision": "keep", "count": waiting},
             "POST /api/v1/jobs": {"action": "delete", "resource": "keys", "ids": [90_000]},
             "POST /api/v1/batches": {"label": name, "policy": "System", "names": "a\nb"},
+            "POST /api/v1/identity-lists": {"name": name, "identities": "a"},
+            "PUT /api/v1/identity-lists/<id>": {"identities": "b"},
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
             "PUT /api/v1/templates/<id>": template,

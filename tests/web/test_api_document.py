@@ -23,7 +23,7 @@ from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 JUDGED_FURTHER: Final = (
     *("csr", "pem", "pkcs12", "crl", "data", "extensions", "content", "template", "email", "name", "limits"),
     *("issuer", "revoke", "serial", "action", "resource", "filter", "arguments"),
-    *("subject", "sans", "label", "names", "attributes", "policy"),
+    *("subject", "sans", "label", "names", "attributes", "policy", "identities"),
 )
 #: Statuses of a refusal for the content of a request, and of one for the state of the objects that it names.
 MALFORMED: Final = (400, 422)
@@ -61,8 +61,15 @@ def stored_csr(rest: REST) -> str:
 
 
 def device(rest: REST) -> str:
-    """Issue a certificate; return the id of its device."""
-    return f"{rest.good('GET', f'/certificates/{certificate(rest)}', who='root')['device_id']}"
+    """Issue a certificate for a new name; return the id of its device."""
+    body = {"csr": csr_pem(f"device-{next(rest.count)}.example.com")}
+    return f"{rest.good('POST', '/certificates', body, who='root', status=201)['device_id']}"
+
+
+def identity_list(rest: REST) -> str:
+    """Create a list of identities."""
+    body = {"name": f"list {next(rest.count)}", "identities": "a"}
+    return f"{rest.good('POST', '/identity-lists', body, who='root', status=201)['id']}"
 
 
 def batch(rest: REST) -> str:
@@ -149,6 +156,8 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /certificates/{id}/renewal": certificate,
     "POST /certificates/{id}/revocation": certificate,
     "POST /devices/{id}/retirement": device,
+    "POST /identity-lists": nothing,
+    "PUT /identity-lists/{id}": identity_list,
     "POST /certificates/{id}/pfx": certificate_with_key,
     "POST /revocations": nothing,
     "POST /approvals/{id}/approval": approval,

@@ -69,6 +69,9 @@ def test_answers(rest: REST, document: dict[str, Any]) -> None:
         "/batches": rest.good(
             "POST", "/batches", {"label": "x", "policy": "System", "names": "a,b"}, who="root", status=201
         ),
+        "/identity-lists": rest.good(
+            "POST", "/identity-lists", {"name": "x", "identities": "a"}, who="root", status=201
+        ),
         "/tokens": rest.good("POST", "/tokens", {"name": "t"}, who="root", status=201),
         "/users": rest.good("POST", "/users", user, who="root", status=201),
     }

@@ -11,7 +11,7 @@ import pytest
 from pikachu.core.model.certificates import RevocationReason
 from tests.support.deferreds import result_of
 from tests.support.rest import csr_pem, make_rest
-from tests.support.stack import Stack, build_core
+from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 from tests.support.visitor import Pages, asks_again, make_pages, text_of
 
 DAY = 86400
@@ -168,3 +168,48 @@ def test_jobs(stack: Stack) -> None:
     assert (device["state"], device["certificates"]) == ("retired", 2)
     results = rest.good("GET", f"/jobs/{job['id']}/results", who="alice")["items"]
     assert "no valid certificate" in results[0]["message"]
+
+
+def test_pages_of_identity_lists(pages: Pages) -> None:
+    """DEV-3: uploaded, looked up, replaced, deleted."""
+    root = pages.visitor("root")
+    assert "No lists yet" in root.get("/identity-lists")
+    text = "Serial number\n# pumps\nPUMP-1,building 7\n\npump-2\npump-1\n"
+    assert root.post("/identity-lists", {"name": "pumps", "identities": "\n"}).status == 400
+    path = root.post("/identity-lists", {"name": "pumps", "identities": text}).headers["Location"]
+    assert root.post("/identity-lists", {"name": "pumps", "identities": "x"}).status == 409
+    assert "Identities 2" in text_of(root.get(path))
+    assert "is on this list" in text_of(root.get(f"{path}?identity=Pump-1"))
+    assert "is not on this list" in text_of(root.get(f"{path}?identity=pump-3"))
+    assert root.post(f"{path}/replace", {"identities": ""}).status == 400
+    assert root.post(f"{path}/replace", {"identities": "pump-3"}).status == 303
+    assert "is on this list" in text_of(root.get(f"{path}?identity=pump-3"))
+    assert "is not on this list" in text_of(root.get(f"{path}?identity=pump-1"))
+    assert asks_again(root.post(f"{path}/delete", {"confirm": "no"}))
+    assert root.post(f"{path}/delete", {"confirm": "delete"}).status == 303
+    assert "No lists yet" in root.get("/identity-lists")
+
+
+def test_required_identities(stack: Stack) -> None:
+    """DEV-3: what isn't on the policy's list is refused and recorded, also when the list was deleted."""
+    rest = make_rest(stack)
+    body = {"name": "pumps", "identities": "PUMP-1\n"}
+    path = f"/identity-lists/{rest.good('POST', '/identity-lists', body, who='root', status=201)['id']}"
+    policy = {"name": "listed", "validity_days": 10, "extensions": DEFAULT_EXTENSIONS, "system": True}
+    bad = rest.bad(400, "POST", "/policies", {**policy, "limits": {"identities": "none"}}, who="root")
+    assert "Create it first" in bad["detail"]
+    rest.good("POST", "/policies", {**policy, "limits": {"identities": "pumps"}}, who="root", status=201)
+
+    def ask(name: str) -> dict[str, str]:
+        return {"csr": csr_pem(name), "policy": "listed"}
+
+    rest.good("POST", "/certificates", ask("pump-1"), who="alice", status=201)
+    refusal = rest.bad(422, "POST", "/certificates", ask("pump-3"), who="alice")
+    assert "not on the list of identities" in refusal["detail"]
+    event = rest.good("GET", "/events?type=reject&limit=1", who="alice")["items"][0]
+    assert (event["resource_name"], event["details"]["identities"]) == ("pump-3", "pumps")
+    rest.good("PUT", path, {"identities": "pump-3"}, who="root")
+    rest.good("POST", "/certificates", ask("pump-3"), who="alice", status=201)
+    rest.bad(422, "POST", "/certificates", ask("pump-1"), who="alice")
+    rest.good("DELETE", path, who="root", status=204)
+    rest.bad(422, "POST", "/certificates", ask("pump-3"), who="alice")

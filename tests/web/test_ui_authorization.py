@@ -198,6 +198,11 @@ TABLE: dict[str, Expected] = {
     "GET /help/<name>": ANYONE,
     "GET /chat": USERS,
     "GET /certificates": USERS,
+    "GET /identity-lists": ADMINS,
+    "GET /identity-lists/new": ADMINS,
+    "GET /identity-lists/<id>": ADMINS,
+    "GET /identity-lists/<id>/replace": ADMINS,
+    "GET /identity-lists/<id>/delete": ADMINS,
     "GET /devices": USERS,
     "GET /devices/<id>": OWN,
     "GET /certificates/new": REQUESTERS,
@@ -336,6 +341,9 @@ POSTS: dict[str, Audience] = {
     "POST /views/<list>/filters/<id>/delete": Audience.USER,
     "POST /devices/<id>/retire": Audience.REQUESTER,
     "POST /devices/<id>/reinstate": Audience.REQUESTER,
+    "POST /identity-lists": Audience.ADMIN,
+    "POST /identity-lists/<id>/replace": Audience.ADMIN,
+    "POST /identity-lists/<id>/delete": Audience.ADMIN,
     "POST /va/crl/<ca>": Audience.ADMIN,
     "POST /va/upload": Audience.ADMIN,
     "POST /va/recovered/<id>/<name>": Audience.ADMIN,
@@ -349,6 +357,16 @@ def certificate(action: str) -> Callable[[Pages, Visitor], str]:
     def made(pages: Pages, _: Visitor) -> str:
         issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
         return f"/certificates/{issued.record.id}{action}"
+
+    return made
+
+
+def identity_list(action: str) -> Callable[[Pages, Visitor], str]:
+    """A page about a new list of identities."""
+
+    def made(pages: Pages, _: Visitor) -> str:
+        found = result_of(pages.stack.app.identity_lists.create(SYSTEM, f"list {next(COUNT)}", "a"))
+        return f"/identity-lists/{found.id}{action}"
 
     return made
 
@@ -385,6 +403,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
     "GET /ra/approvals/<id>/reject": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/reject",
     **{f"GET /certificates/<id>{action}": certificate(action) for action in ("", "/download", "/revoke", "/release")},
+    **{f"GET /identity-lists/<id>{action}": identity_list(action) for action in ("", "/replace", "/delete")},
     **{f"GET /devices/<id>{action}": device(action) for action in ("", "/retire", "/reinstate")},
     "GET /certificates/<id>/delete": certificate("/delete"),
     "GET /certificates/<id>/renew": certificate("/renew"),

@@ -11,7 +11,20 @@ from typing import Final
 #: Types of the resources that events are about.
 RESOURCE_TYPES: Final = (
     *("certificate", "key", "CSR", "template", "policy", "challenge password", "configuration", "request", "token"),
-    *("audit log", "job", "batch", "preferences", "device", "user", "issuer", "CRL", "responder", "signer", "report"),
+    *(
+        "audit log",
+        "job",
+        "batch",
+        "preferences",
+        "device",
+        "identity list",
+        "user",
+        "issuer",
+        "CRL",
+        "responder",
+        "signer",
+        "report",
+    ),
 )
 #: Types of the events of objects, and of those of accounts.
 OBJECT_EVENT_TYPES: Final = (

@@ -50,6 +50,7 @@ class PolicyLimits:
     :param exact_names: refuse names with a wrong string type, instead of encoding them again.
     :param other_countries: accept country codes other than those of two letters.
     :param other_names: the type-ids of the otherNames in a subjectAltName that are copied.
+    :param identities: the name of the list of identities that may enroll.
     """
 
     keys: tuple[Annotated[str, KEY_LIMIT], ...] = ()
@@ -63,6 +64,7 @@ class PolicyLimits:
     exact_names: bool = False
     other_countries: bool = False
     other_names: tuple[str, ...] = ()
+    identities: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

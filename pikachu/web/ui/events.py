@@ -29,6 +29,7 @@ RESOURCES: Final = (
     ("job", "Job"),
     ("batch", "Batch"),
     ("device", "Device"),
+    ("identity list", "Identity list"),
     ("configuration", "Configuration"),
 )
 # Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
@@ -48,6 +49,7 @@ _LISTS: Final = {
     "job": "/jobs",
     "batch": "/batches",
     "device": "/devices",
+    "identity list": "/identity-lists",
 }
 
 

@@ -27,6 +27,7 @@ _GROUPS: Final = (
             ("/policies", "Enrollment", Audience.USER),
             ("/challenge-passwords", "Challenge Passwords", Audience.USER),
             ("/batches", "Batches", Audience.USER),
+            ("/identity-lists", "Identity lists", Audience.ADMIN),
         ),
     ),
     (

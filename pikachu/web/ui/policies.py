@@ -378,6 +378,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "extensions": policy.extensions,
         "issuer": policy.issuer or "",
         "subject": limits.subject or "",
+        "identities": limits.identities or "",
         "max_days": "" if limits.max_days is None else str(limits.max_days),
         "other_names": " ".join(_OTHER_NAMES.get(oid, oid) for oid in limits.other_names),
         "version": str(policy.version),
@@ -443,6 +444,7 @@ def _policy(form: Form, current: Policy) -> Policy:
         limits=PolicyLimits(
             keys=form.texts("keys"),
             subject=form.text("subject") or None,
+            identities=form.text("identities") or None,
             names=names,
             honour_names=form.flag("honour_names"),
             max_days=form.number("max_days") if form.text("max_days") else None,
