@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, exists, func, literal_column, null, or_, select, update
 
 from pikachu.core.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
 from pikachu.core.interfaces import Begun, Repeated
@@ -39,7 +39,6 @@ from pikachu.storage.csrs import describe_csr
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import Enrollment, add_enrollment, require_device_in_service, require_in_service
 from pikachu.storage.infrastructure import require_unrevoked_issuer
-from pikachu.storage.new_requests import meets_nothing
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.revocation import list_revocation
 from pikachu.storage.schema import certificates, requests
@@ -167,6 +166,22 @@ def _moving(*names: str) -> Update:
 _approve: Final = _moving("state", "policy", "key_type", "key_id", "decided_at", "decided_by", *_INTENT_FIELDS)
 _reject: Final = _moving("state", "decided_at", "decided_by", "reason")
 _fail: Final = _moving("state", "reason").values(dedupe=null(), dedupe_until=null())
+_one: Final[ColumnElement[Any]] = literal_column("1")
+# One statement: each hands the interpreter's lock to the reactor's thread and waits for it again, which takes longer
+# than the lookup of an indexed row.
+_known: Final = select(
+    or_(
+        exists(select(_one).where(_r.dedupe == bindparam("b_dedupe"))),
+        exists(select(_one).where(_c.key_id == bindparam("b_key"))),
+        exists(select(_one).where(_r.key_id == bindparam("b_key"), UNISSUED)),
+        exists(select(_one).where(_c.serial == bindparam("b_serial"))),
+        exists(
+            select(_one).where(
+                _c.infrastructure == literal_column(f"'{Infrastructure.ISSUING_CA}'"), _c.revoked_at.is_not(None)
+            )
+        ),
+    )
+)
 _issued: Final = _moving("certificate_id").values(state=literal_column("'issued'"), csr=null(), tbs=null())
 _to_complete: Final = select(
     _r.state,
@@ -219,6 +234,16 @@ def _refuse_foreign_key(
         raise PolicyViolation("this key was revoked as compromised; make a new one")
     if certificate is not None or tx.row(_foreign_request, {**values, "b_id": request_id}):
         raise PolicyViolation("this key was certified for somebody else; make a new one")
+
+
+def _meets_nothing(tx: Transaction, dedupe: bytes | None, intent: Intent) -> bool:
+    """Return whether no earlier request has *dedupe*, nothing has the key or the serial number, and no CA is revoked.
+
+    Otherwise, closer looks decide what follows from it.
+    """
+    values = {"b_dedupe": dedupe, "b_key": intent.key_id, "b_serial": format_serial(intent.serial)}
+    row = tx.row(_known, values)
+    return row is not None and not row[0]
 
 
 def _refuse_known_serial(tx: Transaction, intent: Intent) -> None:
@@ -281,7 +306,7 @@ class IssuanceStore(StoreSection):
             require_unchanged(tx, request.cached_account)
             accounts.discard(request.cached_account.id)
         outdated = None
-        is_new = intent is not None and meets_nothing(tx, request.dedupe, intent)
+        is_new = intent is not None and _meets_nothing(tx, request.dedupe, intent)
         if request.dedupe is not None and not is_new:
             row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
             if row is not None:
