@@ -50,10 +50,13 @@ def valid(one: Window) -> int:
 
 def test_it_lives(browser: Browser, server: Server) -> None:
     """UI-3: counts and events update by themselves after an issuance; other users' objects do not show."""
+    # Without a certificate there are no charts.
+    issue(server, "alice", "before.example.com")
     with window(browser, server) as alice, window(browser, server, NARROW, "dark") as bob:
         for one, name in ((alice, "alice"), (bob, "bob")):
             one.sign_in(name, f"password of {name}")
             expect(one.page.get_by_text("Live", exact=True)).to_be_visible()
+        expect(alice.page.locator(".tile.good strong")).to_have_text(str(issued_to(server, "alice")))
         before, bobs = valid(alice), valid(bob)
         alice.page.locator("details.numbers summary").first.click()
         serial = issue(server, "alice", "live.example.com")
