@@ -6,7 +6,10 @@ twelve hours after it began, at sign-out, and at once when the account is suspen
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Iterable
@@ -18,9 +21,10 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.permissions import is_admin, reads_all, require_scope, require_whole_account
+from pikachu.auth.second_factor import SecondFactors
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
+from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.account_objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.certificates import format_serial
@@ -39,14 +43,29 @@ MAXIMUM_AGE: Final = timedelta(hours=12)
 CONFIRMED: Final = timedelta(minutes=5)
 #: Maximum number of client certificates bound to one account.
 MAXIMUM_CERTIFICATES: Final = 20
+#: Time for the second step of a sign-in.
+SECOND_STEP: Final = timedelta(minutes=10)
 #: How long the reason of a session's end, and a draft of a form sent after it, are kept.
 REMEMBERED: Final = timedelta(days=1)
 #: Minimum time between two writes of a session's last activity.
 _TOUCH_INTERVAL: Final = timedelta(seconds=15)
 _SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
+_PENDING: Final = "sign-in"
+_STEP_EXPIRED: Final = "This sign-in has expired. Enter your password again."
 _MAXIMUM_AGENT: Final = 200
 #: Idle sessions that one transaction ends.
 _BATCH: Final = 200
+
+
+class SecondFactorNeeded(Exception):
+    """The password was right, and the account's second factor is asked for next.
+
+    :param pending: for :meth:`Sessions.login_by_code`.
+    """
+
+    def __init__(self, pending: str) -> None:
+        super().__init__("a second factor is needed")
+        self.pending = pending
 
 
 class Sessions:
@@ -58,8 +77,16 @@ class Sessions:
     """
 
     def __init__(
-        self, *, store: IStore, authenticator: Authenticator, sealer: Sealer, clock: IClock, maximum_idle: int
+        self,
+        *,
+        store: IStore,
+        authenticator: Authenticator,
+        second_factors: SecondFactors,
+        sealer: Sealer,
+        clock: IClock,
+        maximum_idle: int,
     ) -> None:
+        self._second_factors = second_factors
         self._store = store
         self._authenticator = authenticator
         self._sealer = sealer
@@ -72,11 +99,43 @@ class Sessions:
     async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
         """Begin a session of the active account of that name and password; return it and its secret.
 
-        Fails as ``Authenticator.basic`` does, and with Conflict when the account was
-        suspended or given another password meanwhile.
+        Raises SecondFactorNeeded for an account that has one.  Fails as ``Authenticator.basic`` does, and with Conflict
+        when the account was suspended or given another password meanwhile.
         """
         account = await self._authenticator.verified(username, password, address)
+        if account.has_second_factor:
+            raise SecondFactorNeeded(self._pending(account))
         return await self._begin(account, address, agent, "password")
+
+    def _pending(self, account: Account) -> str:
+        """Return a proof that the account's password was right, for the second step."""
+        content = json.dumps([account.id, self._clock.seconds(), _fingerprint(account)]).encode()
+        return base64.urlsafe_b64encode(self._sealer.seal(_PENDING, content)).decode()
+
+    @uncancelled
+    async def login_by_code(self, pending: str, code: str, address: str, agent: str) -> tuple[Session, str]:
+        """Begin a session after the second step of a sign-in.
+
+        :param pending: what :class:`SecondFactorNeeded` brought, at most ten minutes ago.
+
+        Fails with AuthenticationFailed for a wrong code, with NotAuthorized when the first step is too old or the
+        account has changed since, with RateLimited, and as :meth:`login` does.
+        """
+        account = await self._pending_account(pending)
+        kind = await self._second_factors.verify(account, code, address)
+        return await self._begin(account, address, agent, f"password and {kind}")
+
+    async def _pending_account(self, pending: str) -> Account:
+        try:
+            content = self._sealer.open(_PENDING, base64.urlsafe_b64decode(pending.encode("ascii", "replace")))
+        except (SecretKeyChanged, ValueError, binascii.Error):
+            raise NotAuthorized(_STEP_EXPIRED) from None
+        account_id, at, fingerprint = json.loads(content)
+        account = await self._store.account(account_id)
+        age = abs(self._clock.seconds() - at)
+        if age > SECOND_STEP.total_seconds() or not may_act(account) or _fingerprint(account) != fingerprint:
+            raise NotAuthorized(_STEP_EXPIRED)
+        return account
 
     @uncancelled
     async def login_by_certificate(
@@ -88,6 +147,21 @@ class Sessions:
         """
         account = await self._authenticator.verified_certificate(der, address, intermediates)
         return await self._begin(account, address, agent, "client certificate")
+
+    @uncancelled
+    async def login_by_provider(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
+        """Begin a session of an account that an OpenID Connect provider has signed in."""
+        return await self._begin(account, address, agent, "single sign-on")
+
+    @uncancelled
+    async def confirm_by_provider(self, session: Session, account: Account) -> None:
+        """Count as a confirmed password that the provider has asked the session's user for credentials again.
+
+        Fails with NotAuthorized for another user.
+        """
+        if account.id != session.account_id:
+            raise NotAuthorized("You confirmed with another account than the one that is signed in.")
+        await self._store.confirm_session(session.id, self._now())
 
     async def _begin(
         self, account: Account, address: str, agent: str, by: str, *, confirmed: bool = False
@@ -164,7 +238,7 @@ class Sessions:
 
     def restriction(self, account: Account) -> Restriction | None:
         """Return what the account has to do before anything else, or None."""
-        return Restriction.CHANGE_PASSWORD if account.must_change_password else None
+        return self._authenticator.restriction(account)
 
     def csrf(self, secret: str) -> str:
         """Return the CSRF token for forms of the browser with that secret (UI-5)."""
@@ -329,6 +403,11 @@ class Sessions:
 def _digest(secret: str) -> bytes:
     # 256 random bits can't be guessed, so a plain digest suffices, as for tokens.
     return hashlib.sha256(secret.encode()).digest()
+
+
+def _fingerprint(account: Account) -> str:
+    """Return a text that another password changes."""
+    return hashlib.sha256((account.password_hash or "").encode()).hexdigest()[:32]
 
 
 def _is_within(at: datetime, period: timedelta, now: datetime) -> bool:

@@ -18,6 +18,7 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.directory_accounts import DirectoryAccounts
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
+from pikachu.config.setting_choices import RequireSecondFactor
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError, RequestError
@@ -37,6 +38,7 @@ from pikachu.core.model.people import (
     Scope,
     Token,
 )
+from pikachu.core.model.sign_in import Restriction
 from pikachu.core.model.times import utc
 from pikachu.core.owners import may_act, require_active
 from pikachu.core.sealing import Sealer
@@ -125,6 +127,7 @@ class Authenticator:
     Its Deferreds complete even when cancelled, so that disconnecting early hides no failure from the count.
 
     :param limits: counts failures; a user name is counted whether or not the account exists.
+    :param require_second_factor: the accounts that have to sign in with a second factor.
     :param directory: verifies the passwords of accounts that are not local; ``None`` without a directory.
     """
 
@@ -137,7 +140,10 @@ class Authenticator:
         sealer: Sealer,
         clock: IClock,
         directory: DirectoryAccounts | None = None,
+        *,
+        require_second_factor: RequireSecondFactor = RequireSecondFactor.NONE,
     ) -> None:
+        self._require_second_factor = require_second_factor
         self._store = store
         self._directory = directory
         self._hasher = hasher
@@ -164,7 +170,7 @@ class Authenticator:
         if entry is None or not 0 <= self._clock.seconds() - entry[0] < _CACHED_SECONDS:
             return None
         account = entry[1]
-        if account.password_hash is None:
+        if account.password_hash is None or self._beside_password(account) is not None:
             return None
         self._limits.check_password(username, address)
         if not self._hasher.was_verified(account.password_hash, credentials.password or ""):
@@ -185,7 +191,10 @@ class Authenticator:
                 credentials.peer_certificate, credentials.address, credentials.peer_intermediates
             )
         if credentials.username is not None:
-            return await self.basic(credentials.username, credentials.password or "", credentials.address)
+            password = credentials.password or ""
+            if _TOKEN.fullmatch(password):
+                return await self._token_of(credentials.username, password, credentials.address)
+            return await self.basic(credentials.username, password, credentials.address)
         return Principal(PrincipalKind.ANONYMOUS, "anonymous", address=credentials.address)
 
     @uncancelled
@@ -197,7 +206,7 @@ class Authenticator:
         also with DirectoryUnavailable.
         """
         account = await self._account(username, password, address)
-        _require_password_suffices(account)
+        self._require_password_suffices(account)
         return account_principal(account, address)
 
     @uncancelled
@@ -223,6 +232,48 @@ class Authenticator:
         if reason is not None:
             locked = self._limits.confirmation_failed(account.id)
             await self._refuse_password(account, principal.address, reason, locked, "Wrong password. Try again.")
+
+    async def _token_of(self, username: str, text: str, address: str) -> Principal:
+        """Authenticate an account by an API token in the place of its password."""
+        principal = await self.token(text, address)
+        if principal.name.casefold() != username.casefold():
+            raise AuthenticationFailed(_WRONG_TOKEN, reason="the token of another account", address=address)
+        if Scope.ENROLL not in principal.scopes:
+            raise NotAuthorized(f"this needs the scope {Scope.ENROLL}")
+        return principal
+
+    def restriction(self, account: Account) -> Restriction | None:
+        """Return what the account has to do on the pages before anything else, or None."""
+        if account.must_change_password:
+            return Restriction.CHANGE_PASSWORD
+        return Restriction.SECOND_FACTOR if self._is_demanded(account) and not account.has_second_factor else None
+
+    def _is_demanded(self, account: Account) -> bool:
+        if account.source is AccountSource.OIDC:
+            # The provider decides how its users sign in.
+            return False
+        required = self._require_second_factor
+        return required is RequireSecondFactor.ALL or (
+            required is RequireSecondFactor.ADMINS and account.role is Role.ADMIN
+        )
+
+    def _require_password_suffices(self, account: Account) -> None:
+        """Require that the password alone authenticates *account*, without the pages.
+
+        :raises AuthenticationFailed: when something else is demanded of it there.
+        """
+        refusal = self._beside_password(account)
+        if refusal is not None:
+            raise AuthenticationFailed(refusal)
+
+    def _beside_password(self, account: Account) -> str | None:
+        """Return what is demanded of *account* beside its password, as a refusal, or None."""
+        restriction = self.restriction(account)
+        if restriction is not None:
+            return f"This account has to {restriction} first. Sign in on the web pages."
+        if account.has_second_factor:
+            return "This account signs in with a second factor. Use one of its API tokens in the place of the password."
+        return None
 
     async def _account(self, username: str, password: str, address: str) -> Account:
         self._limits.check_password(username, address)
@@ -252,7 +303,7 @@ class Authenticator:
 
         A local account never waits for the directory, and its password is never sent there.
         """
-        if self._directory is None or name is None or (account and account.source is AccountSource.LOCAL):
+        if self._directory is None or name is None or (account and account.source is not AccountSource.LDAP):
             return None, await self._mismatch(account, password)
         try:
             return await self._directory.verify(name, password), None
@@ -494,15 +545,6 @@ class Authenticator:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
-
-
-def _require_password_suffices(account: Account) -> None:
-    """Require that the password alone authenticates *account*, without the pages.
-
-    :raises AuthenticationFailed: when something else is demanded of it there.
-    """
-    if account.must_change_password:
-        raise AuthenticationFailed("This account has to change its password first. Sign in on the web pages.")
 
 
 def _inactive_reason(account: Account) -> str:

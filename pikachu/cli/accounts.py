@@ -53,6 +53,9 @@ def _add_user_commands(users: Commands) -> None:
     )
     reset.add_argument("--block", action="store_true", help="also block the current password and end all sessions")
     reset.set_defaults(run=reset_password)
+    factor = users.add_parser("remove-second-factor", help="remove a user's second factor and recovery codes")
+    factor.add_argument("name", metavar="NAME")
+    factor.set_defaults(run=remove_second_factor)
     revoke = users.add_parser(
         "revoke-certificates", help="revoke all valid certificates of an account that is not active"
     )
@@ -165,6 +168,18 @@ def reset_password(arguments: Namespace) -> int:
         code, _ = done(app.password_resets.create(actor, account.id, arguments.hours, block=arguments.block))
     base = config.https.external_url or f"https://{socket.getfqdn()}:{config.https.port}"
     print(f"{base}/reset#{code}")
+    return 0
+
+
+def remove_second_factor(arguments: Namespace) -> int:
+    """Remove the second factor of an account."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    actor = operator()
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.find(actor, arguments.name))
+        done(app.second_factors.reset(actor, account.id))
+    print(f"removed the second factor of {account.username}")
     return 0
 
 

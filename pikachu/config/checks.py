@@ -47,6 +47,7 @@ def check(configuration: Configuration, report: Report) -> None:
     _issuers(configuration, report)
     _vault(configuration, report)
     _ldap(configuration, report)
+    _oidc(configuration, report)
 
 
 def _secret_key(configuration: Configuration, report: Report) -> None:
@@ -166,6 +167,15 @@ def _vault(configuration: Configuration, report: Report) -> None:
     for key, value in (("address", vault.address), ("role_id", vault.role_id), ("secret_id", vault.secret_id)):
         if value is None:
             raise report.missing("VAULT", key, "the section is enabled", "name it, or set enabled = false")
+
+
+def _oidc(configuration: Configuration, report: Report) -> None:
+    oidc = configuration.oidc
+    if not oidc.enabled:
+        return
+    for key, value in (("issuer", oidc.issuer), ("client_id", oidc.client_id)):
+        if not value:
+            raise report.missing("OIDC", key, "the section is enabled", "name it, or set enabled = false")
 
 
 def _ldap(configuration: Configuration, report: Report) -> None:

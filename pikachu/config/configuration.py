@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pikachu.config.ldap_section import LDAPSection
+from pikachu.config.oidc_section import OIDCSection
 from pikachu.config.sections import (
     CASection,
     CRLSection,
@@ -67,6 +68,7 @@ class Configuration:
     ca: CASection
     vault: VaultSection
     ldap: LDAPSection
+    oidc: OIDCSection
     scep: SCEPSection
     https: HTTPSSection
     trusted_https: TrustedHTTPSSection
@@ -153,6 +155,10 @@ class Configuration:
             (
                 self.ldap.enabled and self.ldap.sends_plaintext,
                 "[LDAP] use_tls = false: anyone between here and the directory can read passwords",
+            ),
+            (
+                self.oidc.enabled and self.oidc.sends_plaintext,
+                "[OIDC] issuer: http is not encrypted, so anyone in between can sign in as anybody; use https",
             ),
             (
                 any(network.prefixlen == 0 for network in self.default.trusted_proxies),

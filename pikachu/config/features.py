@@ -89,6 +89,13 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "Run `pip install ldap3`, or set enabled = false.",
         "ldap3",
     ),
+    Feature(
+        "OIDC",
+        _enabled("oidc"),
+        "single sign-on, because the package joserfc can't be imported",
+        "Run `pip install 'pikachu-ca[oidc]'`, or set enabled = false.",
+        "joserfc",
+    ),
     Feature("PKCS11", _mldsa_in_token, "ML-DSA keys in a PKCS#11 token", "Remove the label, and name a key file."),
     Feature(
         "PKCS11",

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pikachu.config.checks import Report, check
 from pikachu.config.configuration import Configuration
 from pikachu.config.ldap_section import LDAPSection
+from pikachu.config.oidc_section import OIDCSection
 from pikachu.config.schema import Section, keys
 from pikachu.config.sections import (
     RAW_SECTIONS,
@@ -88,6 +89,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
         logging=reader.section(LoggingSection),
         ca=reader.section(CASection),
         vault=reader.section(VaultSection),
+        oidc=reader.section(OIDCSection),
         ldap=_directory(reader.section(LDAPSection), ("LDAP", "ldap_port") in reader.given),
         scep=reader.section(SCEPSection),
         https=reader.section(HTTPSSection),

@@ -44,6 +44,7 @@ _SET: Final = {
     ("SCEP", "challenge_password_enabled"): "true",
     ("SCEP", "challenge_password_validity"): "60m",
     ("LDAP", "enabled"): "false",
+    ("OIDC", "enabled"): "false",
     ("VAULT", "enabled"): "false",
     ("VAULT", "signer"): "transit",
 }

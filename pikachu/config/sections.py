@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from pikachu.config.ldap_section import LDAPSection, is_loopback
+from pikachu.config.oidc_section import OIDCSection
 from pikachu.config.schema import Section
 from pikachu.config.schema import setting as _key
 from pikachu.config.setting_choices import (
@@ -25,6 +26,7 @@ from pikachu.config.setting_choices import (
     KeyPermissions,
     LogLevel,
     Mode,
+    RequireSecondFactor,
     SCEPRegistrationAuthority,
     VaultSigner,
 )
@@ -88,6 +90,12 @@ class DefaultSection(Section):
         duration("m"),
         "20m",
         "A person is signed out after this time without a request: 20m, 10h, 4d; a bare number is minutes.",
+    )
+    require_second_factor: RequireSecondFactor = _key(
+        choice(RequireSecondFactor),
+        "none",
+        "The accounts that have to sign in with a second factor: none, admins or all. Their passwords alone do not "
+        "authenticate EST clients either.",
     )
     shutdown_timeout: int = _key(
         duration("s", minimum=0),
@@ -564,6 +572,7 @@ SECTIONS: Final[tuple[type[Section], ...]] = (
     OCSPSection,
     CRLSection,
     LDAPSection,
+    OIDCSection,
     VaultSection,
     PKCS11Section,
     LimitsSection,

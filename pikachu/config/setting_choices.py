@@ -5,6 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+class RequireSecondFactor(StrEnum):
+    """The accounts that have to sign in with a second factor."""
+
+    NONE = "none"
+    ADMINS = "admins"
+    ALL = "all"
+
+
 class Mode(StrEnum):
     """The issuing CA of new certificates."""
 

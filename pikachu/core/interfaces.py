@@ -51,6 +51,7 @@ from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
 from pikachu.core.preference_interfaces import IPreferenceStore, ISetupStore
 from pikachu.core.recovery_interfaces import IRecoveryStore
+from pikachu.core.second_factor_interfaces import ISecondFactorStore
 from pikachu.core.sign_in_interfaces import ISignInStore
 from pikachu.core.statistics_interfaces import IStatisticsStore
 
@@ -468,7 +469,7 @@ class IKeyStore(Protocol):
 class Sealed:
     """A value of the database that is sealed under SECRET_KEY.
 
-    :param kind: ``key``, ``challenge password``, ``service key``, ``draft`` or ``audit key``.
+    :param kind: ``key``, ``challenge password``, ``service key``, ``draft``, ``second factor`` or ``audit key``.
     :param name: the name of a key, the prefix of a challenge password, or the purpose of a service key.
     :param row: the binding to its row; see :mod:`pikachu.core.sealing`.
     """
@@ -561,6 +562,7 @@ class IStore(
     ISignInStore,
     IPreferenceStore,
     ISetupStore,
+    ISecondFactorStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -42,6 +42,11 @@ def draft_row(row_id: int, account_id: int) -> bytes:
     return _row("drafts", row_id, b"%d" % account_id)
 
 
+def totp_row(row_id: int, account_id: int) -> bytes:
+    """Return the binding of a secret for one-time passwords to its row and its account."""
+    return _row("totp_secrets", row_id, b"%d" % account_id)
+
+
 def audit_key_row(row_id: int) -> bytes:
     """Return the binding of the key of the audit log to its row."""
     return _row("audit_keys", row_id, b"")

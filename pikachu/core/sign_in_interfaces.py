@@ -9,8 +9,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from pikachu.core.model.events import Event
-from pikachu.core.model.people import Account, SealFor
-from pikachu.core.model.sign_in import EndedSession, NewPasswordReset, StoredDraft
+from pikachu.core.model.people import Account, NewAccount, SealFor
+from pikachu.core.model.sign_in import EndedSession, ExternalIdentity, NewPasswordReset, StoredDraft
 
 
 class ISignInStore(Protocol):
@@ -29,6 +29,14 @@ class ISignInStore(Protocol):
 
     def account_by_reset(self, digest: bytes, now: datetime) -> Deferred[Account | None]:
         """Return the account of a code that has not expired; a new password deletes the code."""
+
+    def add_external_account(
+        self, account: NewAccount, identity: ExternalIdentity, event: Event, now: datetime
+    ) -> Deferred[Account]:
+        """Create an account of a person at a provider.  Fails with Conflict if its name is taken."""
+
+    def account_by_identity(self, identity: ExternalIdentity) -> Deferred[Account | None]:
+        """Return the account of a person at a provider."""
 
     def add_draft(self, account_id: int, seal: SealFor, now: datetime, most: int) -> Deferred[int]:
         """Store a sealed draft and return its id; of each account only the newest *most* are kept."""

@@ -11,11 +11,14 @@ from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.password_resets import PasswordResets
 from pikachu.accounts.preferences import AccountPreferences
+from pikachu.accounts.second_factors import SecondFactorAdministration
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.directory_accounts import DirectoryAccounts
+from pikachu.auth.oidc.accounts import ProviderAccounts
+from pikachu.auth.oidc.provider import Provider
 from pikachu.ca.engine_recovery import EngineRecovery
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
@@ -84,6 +87,7 @@ class Pools:
     :param policies: reading and compiling the texts of policies.
     :param indexing: preparing the search texts of certificates of an earlier version.
     :param directory: waiting for the directory, which may hang.
+    :param provider: calls of an OpenID Connect provider, which may hang.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     :param token: calls of a PKCS#11 module, which may hang.
     :param vault: calls of Vault, which wait for the network.
@@ -101,6 +105,7 @@ class Pools:
     token: IWorkerPool
     vault: IWorkerPool
     directory: IWorkerPool
+    provider: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Return the pools that start and stop with the server."""
@@ -117,6 +122,7 @@ class Pools:
             self.token,
             self.vault,
             self.directory,
+            self.provider,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
@@ -142,6 +148,7 @@ class Application:
     preferences: AccountPreferences
     sessions: Sessions
     drafts: Drafts
+    second_factors: SecondFactorAdministration
     password_resets: PasswordResets
     sign_in_locks: SignInLocks
     enrollment: EnrollmentService
@@ -190,3 +197,5 @@ class Application:
     own_certificates: OwnCertificates
     offline: OfflineCAs
     directory: DirectoryAccounts | None
+    provider: Provider | None
+    provider_accounts: ProviderAccounts | None

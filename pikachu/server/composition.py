@@ -17,14 +17,11 @@ from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
-from pikachu.accounts.drafts import Drafts
-from pikachu.accounts.password_resets import PasswordResets
 from pikachu.accounts.preferences import AccountPreferences
-from pikachu.accounts.sessions import Sessions
-from pikachu.accounts.sign_in_locks import SignInLocks
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.oidc.accounts import ProviderAccounts
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.ca.engine_recovery import EngineRecovery
 from pikachu.ca.infrastructure import OwnCertificates
@@ -76,10 +73,11 @@ from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
-from pikachu.server.directory import build_directory, directory_check
+from pikachu.server.directory import build_directory, build_provider, directory_check
 from pikachu.server.jobs import build_jobs
 from pikachu.server.key_sources import key_sources
 from pikachu.server.nodes import build_node_parts
+from pikachu.server.sign_in import build_sign_in
 from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys, KeySource
 from pikachu.signers.files import load_trust_anchors
@@ -131,6 +129,7 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("token", reactor, 4, queue=500, max_lost=8),
         WorkerPool("vault", reactor, 8, queue=500, max_lost=8),
         WorkerPool("directory", reactor, 4, queue=100, max_lost=4),
+        WorkerPool("provider", reactor, 4, queue=50, max_lost=4),
     )
 
 
@@ -362,6 +361,7 @@ def _assemble(
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, chosen.argon2)
     directory = build_directory(config, store, pools, clock)
+    provider = build_provider(config, pools, clock)
     nodes = build_node_parts(store, clock, sealer, process)
     authenticator = Authenticator(
         store,
@@ -376,6 +376,7 @@ def _assemble(
         sealer,
         clock,
         directory,
+        require_second_factor=config.default.require_second_factor,
     )
     holdings = Holdings(store=store, authority=authority, clock=clock)
     accounts = Accounts(
@@ -505,16 +506,15 @@ def _assemble(
         batches=EnrollmentBatches(store=store, sealer=sealer, clock=clock, policies=policies, pool=pools.inspection),
         holdings=holdings,
         preferences=AccountPreferences(store=store, clock=clock),
-        sessions=Sessions(
+        **build_sign_in(
             store=store,
             authenticator=authenticator,
+            accounts=accounts,
+            limits=nodes.guess_limits,
             sealer=sealer,
             clock=clock,
             maximum_idle=config.default.max_idle_time,
         ),
-        drafts=Drafts(store=store, sealer=sealer, clock=clock),
-        password_resets=PasswordResets(store=store, accounts=accounts, limits=nodes.guess_limits, clock=clock),
-        sign_in_locks=SignInLocks(store=store, limits=nodes.guess_limits, clock=clock),
         enrollment=registration.enrollment,
         est=registration.est,
         scep=registration.scep,
@@ -593,4 +593,8 @@ def _assemble(
         own_certificates=own_certificates,
         offline=offline,
         directory=directory,
+        provider=provider,
+        provider_accounts=None
+        if provider is None
+        else ProviderAccounts(store=store, settings=config.oidc, clock=clock),
     )

@@ -1,4 +1,4 @@
-"""Builds what signs in the accounts of a directory (USR-5)."""
+"""Builds what signs in the accounts of a directory (USR-5) and of an OpenID Connect provider (ROL-2)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import Final
 
 from pikachu.auth.directory_accounts import DirectoryAccounts
 from pikachu.auth.ldap.directory import Directory
+from pikachu.auth.oidc.https import ProviderClient
+from pikachu.auth.oidc.provider import Provider
 from pikachu.config.configuration import Configuration
 from pikachu.core.concurrency import TimeLimitedPool
-from pikachu.core.errors import DirectoryUnavailable
+from pikachu.core.errors import DirectoryUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.operations.readiness import Check
 from pikachu.server.application import Pools
+from pikachu.signers.key_files import read_file
 
 #: Minimum interval between the connections of the readiness check.
 CHECK_INTERVAL_SECONDS: Final = 10.0
@@ -43,6 +46,27 @@ def build_directory(config: Configuration, store: IStore, pools: Pools, clock: I
         servers=len(config.ldap.ldap_host),
     )
     return DirectoryAccounts(store=store, directory=directory, clock=clock)
+
+
+def build_provider(config: Configuration, pools: Pools, clock: IClock) -> Provider | None:
+    """Build the OpenID Connect provider; ``None`` if none is enabled.
+
+    :raises ConfigError: when its client secret can't be read.
+    """
+    settings = config.oidc
+    if not settings.enabled:
+        return None
+    secret = None
+    if settings.client_secret_file is not None:
+        content = read_file(settings.client_secret_file, "[OIDC] client_secret_file")
+        secret = content.decode("utf-8", "replace").partition("\n")[0].strip()
+    return Provider(
+        settings=settings,
+        client_secret=secret,
+        client=ProviderClient(settings.timeout),
+        pool=TimeLimitedPool(pools.provider, clock, 2.0 * settings.timeout, "The sign-in provider", Unavailable),
+        clock=clock,
+    )
 
 
 def directory_check(directory: DirectoryAccounts | None) -> dict[str, Check | None]:

@@ -40,9 +40,11 @@ from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.renewals import RenewalPages
 from pikachu.web.ui.reports import ReportsPages
 from pikachu.web.ui.search import SearchPages
+from pikachu.web.ui.second_factor import SecondFactorPages
 from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.setup import SetupPages
 from pikachu.web.ui.sign_in import SignInPages
+from pikachu.web.ui.single_sign_on import SingleSignOnPages
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
 from pikachu.web.ui.users import UsersPages
@@ -70,7 +72,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
     )
     locations = ServerLocations(config=app.config, issuers=app.issuers, manufacturers=app.manufacturers)
     parts: list[Pages] = [
-        SignInPages(sessions=app.sessions),
+        SignInPages(sessions=app.sessions, provider_label=None if app.provider is None else app.config.oidc.label),
         KeysPages(keys=app.keys, inventory=app.inventory),
         CSRsPages(requests=app.requests, keys=app.keys, templates=app.templates, inventory=app.inventory),
         RegisterPages(accounts=app.accounts, sessions=app.sessions, config=app.config),
@@ -82,6 +84,14 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             sign_in_locks=app.sign_in_locks,
             config=app.config,
             account_pages=account,
+        ),
+        SecondFactorPages(second_factors=app.second_factors, accounts=app.accounts, sessions=app.sessions),
+        SingleSignOnPages(
+            provider=app.provider,
+            provider_accounts=app.provider_accounts,
+            sessions=app.sessions,
+            sealer=app.sealer,
+            clock=app.clock,
         ),
         PasswordResetPages(password_resets=app.password_resets, config=app.config),
         RAPages(

@@ -13,7 +13,7 @@ from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
-from pikachu.core.model.sign_in import NewPasswordReset, SessionEnd
+from pikachu.core.model.sign_in import ExternalIdentity, NewPasswordReset, SessionEnd
 from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -22,7 +22,7 @@ from pikachu.storage.pagination import ListSource, checked, matching, one_of, pa
 from pikachu.storage.preferences import DELETE_OF_ACCOUNT
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 from pikachu.storage.sign_in import delete_reset, end_all_sessions, insert_reset
-from pikachu.storage.sign_in_schema import password_resets
+from pikachu.storage.sign_in_schema import external_identities, password_resets, recovery_codes, totp_secrets
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -62,6 +62,14 @@ _by_reset: Final = (
     .join(password_resets, password_resets.c.account_id == _a.id)
     .where(password_resets.c.digest == bindparam("b_digest"), password_resets.c.expires_at > bindparam("b_now"))
 )
+_i: Final = external_identities.c
+_by_identity: Final = (
+    select(*_COLUMNS)
+    .join(external_identities, _i.account_id == _a.id)
+    .where(_i.issuer == bindparam("b_issuer"), _i.subject == bindparam("b_subject"))
+)
+_insert_identity: Final = insert_into(external_identities, "issuer", "subject", "account_id", returning_id=False)
+_no_identity: Final = delete(external_identities).where(_i.account_id == bindparam("b_id"))
 _insert: Final = insert(accounts).values({name: bindparam(name) for name in _VALUES}).returning(_a.id)
 _update: Final = (
     update(accounts)
@@ -93,6 +101,8 @@ _other_admins: Final = select(func.count()).where(
 )
 
 
+_no_totp: Final = delete(totp_secrets).where(totp_secrets.c.account_id == bindparam("b_id"))
+_no_recovery_codes: Final = delete(recovery_codes).where(recovery_codes.c.account_id == bindparam("b_id"))
 _delete_unused: Final = delete(challenges).where(
     challenges.c.id.in_(
         select(challenges.c.id)
@@ -131,6 +141,7 @@ def _record(row: Row) -> Account:
         row[9],
         bool(row[10]),
         bool(row[11]),
+        bool(row[12]),
     )
 
 
@@ -207,6 +218,27 @@ def _find_token(tx: Transaction, token_id: int) -> Token:
     if row is None:
         raise NotFound("there is no such token")
     return _token_record(row)
+
+
+def _add(tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
+    """Create an account; see :meth:`AccountStore.add_account`."""
+    if _named(tx, account.username) is not None:
+        raise Conflict("this user name is taken")
+    values = {
+        "username": storable(account.username),
+        "name_key": storable(account.username).casefold(),
+        "email": storable(account.email),
+        "role": account.role.value,
+        "source": account.source.value,
+        "state": account.state.value,
+        "password_hash": account.password_hash,
+        "created_at": int(now.timestamp()),
+        "directory_id": account.directory_id,
+        "must_change_password": int(account.must_change_password),
+    }
+    identity = tx.insert(_insert, values)
+    write_event(tx, event, now)
+    return find_account(tx, identity)
 
 
 def _change(
@@ -304,23 +336,27 @@ class AccountStore(StoreSection):
     @write_transaction
     def add_account(self, tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
         """Create an account; Conflict when its name is taken."""
-        if _named(tx, account.username) is not None:
-            raise Conflict("this user name is taken")
-        values = {
-            "username": storable(account.username),
-            "name_key": storable(account.username).casefold(),
-            "email": storable(account.email),
-            "role": account.role.value,
-            "source": account.source.value,
-            "state": account.state.value,
-            "password_hash": account.password_hash,
-            "created_at": int(now.timestamp()),
-            "directory_id": account.directory_id,
-            "must_change_password": int(account.must_change_password),
-        }
-        identity = tx.insert(_insert, values)
-        write_event(tx, event, now)
-        return find_account(tx, identity)
+        return _add(tx, account, event, now)
+
+    @write_transaction
+    def add_external_account(
+        self, tx: Transaction, account: NewAccount, identity: ExternalIdentity, event: Event, now: datetime
+    ) -> Account:
+        """Create an account of a person at a provider, unless there is one; Conflict when its name is taken."""
+        row = tx.row(_by_identity, {"b_issuer": identity.issuer, "b_subject": identity.subject})
+        if row is not None:
+            # Another first sign-in was quicker.
+            return _record(row)
+        added = _add(tx, account, event, now)
+        values = {"issuer": identity.issuer, "subject": identity.subject, "account_id": added.id}
+        tx.write(_insert_identity, values)
+        return added
+
+    @point_read
+    def account_by_identity(self, tx: Transaction, identity: ExternalIdentity) -> Account | None:
+        """Return the account of a person at a provider."""
+        row = tx.row(_by_identity, {"b_issuer": identity.issuer, "b_subject": identity.subject})
+        return None if row is None else _record(row)
 
     @write_transaction
     def change_account(
@@ -377,7 +413,15 @@ class AccountStore(StoreSection):
         _require_present(account)
         event = decide(account)
         _keep_an_admin(tx, account)
-        for statement in (_all_tokens, _all_sessions, _all_certificates, *DELETE_OF_ACCOUNT):
+        for statement in (
+            _all_tokens,
+            _all_sessions,
+            _all_certificates,
+            _no_totp,
+            _no_recovery_codes,
+            _no_identity,
+            *DELETE_OF_ACCOUNT,
+        ):
             tx.write(statement, {"b_id": account_id})
         delete_reset(tx, account_id)
         # User names have no spaces, so no lookup matches this name.

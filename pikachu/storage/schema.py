@@ -307,6 +307,7 @@ accounts: Final = Table(
     Column("directory_id", Text),
     Column("suspended_by_directory", SmallInteger, nullable=False, server_default="0"),
     Column("must_change_password", SmallInteger, nullable=False, server_default="0"),
+    Column("has_second_factor", SmallInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

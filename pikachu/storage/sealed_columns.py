@@ -13,12 +13,12 @@ from sqlalchemy import Column, bindparam, delete, select, text, update
 from pikachu.core.errors import Conflict, SecretKeyChanged
 from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
-from pikachu.core.sealing import Sealer, audit_key_row, challenge_row, credential_row, draft_row, key_row
+from pikachu.core.sealing import Sealer, audit_key_row, challenge_row, credential_row, draft_row, key_row, totp_row
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Database, Row, Transaction
 from pikachu.storage.nodes import SERVING_CLASS
 from pikachu.storage.schema import audit_keys, challenges, keys, service_credentials
-from pikachu.storage.sign_in_schema import drafts
+from pikachu.storage.sign_in_schema import drafts, totp_secrets
 from pikachu.storage.transactions import StoreSection, write_transaction
 
 _CHUNK: Final = 500
@@ -93,6 +93,7 @@ _PLACES: Final = (
         [service_credentials.c.key_identifier, service_credentials.c.certificate],
     ),
     _Place("draft", drafts.c.id, drafts.c.sealed, draft_row, [drafts.c.account_id]),
+    _Place("second factor", totp_secrets.c.account_id, totp_secrets.c.sealed, totp_row, [totp_secrets.c.account_id]),
     _Place("audit key", audit_keys.c.name, audit_keys.c.sealed, audit_key_row, []),
 )
 

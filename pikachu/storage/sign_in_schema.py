@@ -30,6 +30,37 @@ password_resets: Final = Table(
     Column("expires_at", BigInteger, nullable=False),
 )
 
+# Secrets for one-time passwords, sealed.
+totp_secrets: Final = Table(
+    "totp_secrets",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False, unique=True),
+    Column("sealed", LargeBinary, nullable=False),
+    # The time step of the last accepted code.
+    Column("last_step", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Unused recovery codes.
+recovery_codes: Final = Table(
+    "recovery_codes",
+    metadata,
+    Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, primary_key=True),
+)
+
+# Accounts of people at OpenID Connect providers.
+external_identities: Final = Table(
+    "external_identities",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+)
+Index("external_identities_account", external_identities.c.account_id)
+
 # Forms that were sent with an ended session, sealed, until the account signs in again.
 drafts: Final = Table(
     "drafts",

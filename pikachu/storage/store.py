@@ -51,6 +51,7 @@ from pikachu.storage.recovery import RecoveryStore
 from pikachu.storage.renewal_statistics import RenewalStatisticsStore
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
 from pikachu.storage.sealed_columns import SealedStore, newest_sealed
+from pikachu.storage.second_factors import SecondFactorStore
 from pikachu.storage.sessions import SessionStore
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.sign_in import SignInStore
@@ -106,6 +107,7 @@ class Store(
     SignInStore,
     PreferenceStore,
     SetupStore,
+    SecondFactorStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

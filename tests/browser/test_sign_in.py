@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from base64 import b32decode
 from typing import get_args
 
 import pytest
@@ -10,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import NARROW, WIDE, Theme, window
 from tests.support.server import Server
+from tests.support.totp import code_at
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
@@ -99,3 +102,40 @@ def test_warning_before_the_end(browser: Browser, server: Server, theme: Theme) 
         one.page.clock.fast_forward(1_085_000)
         expect(warning).to_contain_text("You are signed out.")
         one.check()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "without"])
+def test_second_factor(browser: Browser, server: Server, scripts: bool) -> None:
+    """ROL-2: a second factor is set up from its QR code's secret, asked for, and removed."""
+    with window(browser, server, NARROW, java_script_enabled=scripts) as one:
+        one.sign_in("bob", "password of bob")
+        one.confirm("password of bob")
+        one.open("/account")
+        one.page.get_by_role("link", name="Set up").click()
+        expect(one.page.get_by_role("img", name="QR code")).to_be_visible()
+        secret = b32decode(one.page.locator("code.secret").inner_text().replace(" ", ""))
+        if scripts:
+            one.check()
+        one.page.fill("#code", code_at(secret, time.time()))
+        one.page.get_by_role("button", name="Set up").click()
+        expect(one.page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+        recovery_code = one.page.locator("pre").inner_text().split()[0]
+        one.page.get_by_role("button", name="Log out").click()
+        one.page.fill("#username", "bob")
+        one.page.fill("#password", "password of bob")
+        one.page.click("main button.primary")
+        expect(one.page).to_have_url(re.compile("/login/code"))
+        one.page.fill("#code", "wrong")
+        one.page.click("main button.primary")
+        expect(one.page.get_by_role("alert")).to_contain_text("Wrong code")
+        if scripts:
+            one.check()
+        # A code of the app was used for setting up, and is good once.
+        one.page.fill("#code", recovery_code)
+        one.page.click("main button.primary")
+        one.page.wait_for_url(re.compile(r"^(?!.*/login)"))
+        one.confirm("password of bob")
+        one.open("/account/second-factor/remove")
+        one.page.fill("#confirm", "remove")
+        one.page.get_by_role("button", name="Remove").click()
+        expect(one.page.get_by_role("status")).to_have_text("The second factor was removed.")

@@ -35,10 +35,24 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0022: no choices of accounts, no set-up checklist.
-AS_0022: Final = (
+#: Statements that make a database of this version one of version 0024: no second factors, no accounts of providers.
+AS_0024: Final = (
+    "DROP TABLE external_identities",
+    "DROP TABLE totp_secrets",
+    "DROP TABLE recovery_codes",
+    "ALTER TABLE accounts DROP COLUMN has_second_factor",
+    "UPDATE pikachu_schema SET version_num = '0024'",
+)
+#: And one of version 0023: no lists of identities.
+AS_0023: Final = (
+    *AS_0024,
     "DROP TABLE identity_lists",
     "DROP TABLE identities",
+    "UPDATE pikachu_schema SET version_num = '0023'",
+)
+#: And one of version 0022: no choices of accounts, no set-up checklist.
+AS_0022: Final = (
+    *AS_0023,
     *(f"DROP TABLE {name}" for name in ("preferences", "saved_filters", "setup_marks")),
     "UPDATE pikachu_schema SET version_num = '0022'",
 )

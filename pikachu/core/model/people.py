@@ -32,6 +32,7 @@ class AccountSource(StrEnum):
 
     LOCAL = "local"
     LDAP = "ldap"
+    OIDC = "oidc"
 
 
 class Scope(StrEnum):
@@ -163,6 +164,7 @@ class Account:
     :param directory_id: the unique id of its entry in the directory, which no other entry ever has; ``None`` for a
         local account and for a directory without such ids.
     :param must_change_password: the account may do nothing but set its own password.
+    :param has_second_factor: the password alone does not sign in.
     :param suspended_by_directory: suspended because the directory removed or disabled it, until that is undone there.
     """
 
@@ -178,6 +180,7 @@ class Account:
     directory_id: str | None = None
     suspended_by_directory: bool = False
     must_change_password: bool = False
+    has_second_factor: bool = False
 
     @property
     def display_name(self) -> str:

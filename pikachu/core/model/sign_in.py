@@ -22,7 +22,8 @@ class SessionEnd(StrEnum):
 class Restriction(StrEnum):
     """A duty of an account before anything else after signing in."""
 
-    CHANGE_PASSWORD = "change password"  # noqa: S105 - a restriction
+    CHANGE_PASSWORD = "change its password"  # noqa: S105 - a restriction
+    SECOND_FACTOR = "set up a second factor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,15 @@ class StoredDraft:
     id: int
     account_id: int
     sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalIdentity:
+    """A person at an OpenID Connect provider, whom nothing else identifies.
+
+    :param issuer: the provider's issuer URL.
+    :param subject: the provider's id of the person.
+    """
+
+    issuer: str
+    subject: str

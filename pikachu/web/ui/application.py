@@ -40,8 +40,10 @@ from pikachu.web.browsers import SESSION, check_origin, is_navigation, is_same_o
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
 from pikachu.web.ui.cookies import (
+    ATTEMPT,
     NO_NOTICE,
     NOTICE,
+    PENDING,
     SHOWN_ONCE,
     VISITOR,
     Notice,
@@ -56,7 +58,7 @@ from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
-from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect, own_path
+from pikachu.web.ui.responses import Download, ExternalRedirect, HtmlPage, RawBody, Redirect, own_path
 from pikachu.web.ui.session_ends import DRAFT_KEPT, DRAFT_RESTORED, FORM_EXPIRED, end_text, restriction_page
 
 HTML: Final = b"text/html; charset=utf-8"
@@ -233,6 +235,7 @@ class UIResource(Resource):
                     self._sessions.is_confirmed(session),
                     await self._inventory.waiting(principal) if seen and in_audience(principal, Audience.STAFF) else 0,
                     draft_id=draft_id,
+                    attempt=cookies.get(ATTEMPT, ""),
                     secret=open_secret(self._sealer, request.path.decode("ascii", "replace"), once) if once else "",
                     preferences=await self._preferences.of(principal),
                 ),
@@ -245,7 +248,19 @@ class UIResource(Resource):
         if not _VISITOR_SECRET.fullmatch(visitor):
             visitor = secrets.token_urlsafe(32)
             new_cookies.append(cookie(VISITOR, visitor))
-        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor), ended=ended), new_cookies
+        return (
+            PageRequest(
+                request,
+                path,
+                query,
+                form,
+                csrf=self._sessions.csrf(visitor),
+                ended=ended,
+                pending=cookies.get(PENDING, ""),
+                attempt=cookies.get(ATTEMPT, ""),
+            ),
+            new_cookies,
+        )
 
     async def _reply(
         self, visit: PageRequest, reply: object, cookies: Mapping[str, str], new_cookies: list[bytes]
@@ -267,12 +282,15 @@ class UIResource(Resource):
                 return RenderedPage(reply.status, HTML, body, cookies=new_cookies)
             case Redirect():
                 if reply.notice:
-                    new_cookies.append(self._notice_cookie(reply.notice))
+                    new_cookies.append(self._notice_cookie(reply.notice, reply.notice_kind))
                 if reply.secret:
                     value = seal_secret(self._sealer, reply.location, reply.secret)
                     new_cookies.append(cookie(SHOWN_ONCE, value, seconds=60))
                 location = own_path(reply.location).encode("ascii")
                 return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new_cookies)
+            case ExternalRedirect():
+                headers = {b"Location": reply.location.encode("ascii", "replace")}
+                return RenderedPage(HTTPStatus.FOUND, b"text/plain", b"", headers, new_cookies)
             case Download():
                 headers = {b"Content-Disposition": reply.disposition}
                 return RenderedPage(HTTPStatus.OK, reply.content_type, reply.body, headers, new_cookies)

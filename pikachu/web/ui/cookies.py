@@ -13,6 +13,10 @@ from pikachu.core.sealing import Sealer
 #: Cookie that the CSRF token is bound to before there is a session.
 VISITOR: Final = "__Host-pikachu-visitor"
 NOTICE: Final = "__Host-pikachu-notice"
+#: Cookie with the proof that a password was right, for the second step of a sign-in.
+PENDING: Final = "__Host-pikachu-pending"
+#: Cookie with the attempt to sign in with a provider.
+ATTEMPT: Final = "__Host-pikachu-attempt"
 #: Cookie with a secret for the next page, which shows it once.
 SHOWN_ONCE: Final = "__Host-pikachu-once"
 _MAXIMUM_NOTICE: Final = 400

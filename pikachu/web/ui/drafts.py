@@ -14,7 +14,9 @@ from pikachu.web.ui.pages import PageRequest
 #: The query parameter with the id of the draft to fill in.
 DRAFT: Final = "draft"
 #: Fields that are never kept: secrets, typed confirmations, and what each page sets itself.
-SECRET_FIELDS: Final = frozenset({"password", "confirmation", "current", "passphrase", "again", "secret", "code"})
+SECRET_FIELDS: Final = frozenset(
+    {"password", "confirmation", "current", "passphrase", "again", "secret", "code", "offer"}
+)
 _OWN_FIELDS: Final = frozenset({"csrf", "back", "from_page", "confirm"})
 _PRIVATE_KEY: Final = "PRIVATE KEY-----"
 _MAXIMUM_FIELDS: Final = 2000

@@ -39,6 +39,8 @@ class PageRequest:
     :param preferences: the choices of the account.
     :param cookies: Set-Cookie values for the response.
     :param secret: a text that the redirect to this page brought, which is shown once; empty without one.
+    :param pending: the proof of the first step of a sign-in; empty without one.
+    :param attempt: the attempt to sign in with a provider; empty without one.
     :param ended: how the session of the browser's cookie has ended; ``None``: it has not, or that is not known.
     :param draft_id: the draft to fill into a form of the page, or ``None``.
     """
@@ -55,6 +57,8 @@ class PageRequest:
     waiting: int = 0
     cookies: list[bytes] = field(default_factory=list, repr=False)
     secret: str = field(default="", repr=False)
+    pending: str = field(default="", repr=False)
+    attempt: str = field(default="", repr=False)
     ended: EndedSession | None = None
     draft_id: int | None = None
     preferences: Preferences = field(default_factory=Preferences)
@@ -63,6 +67,11 @@ class PageRequest:
     def host(self) -> str:
         """Return name and port by which browsers reach these pages; empty when the Host header is invalid."""
         return urlsplit(named_origin(self.request, self.request.named_host)).netloc
+
+    @property
+    def origin(self) -> str:
+        """Return the origin by which browsers reach these pages."""
+        return named_origin(self.request, self.request.named_host) or "https://localhost"
 
     @property
     def address(self) -> str:

@@ -44,13 +44,21 @@ class HtmlPage:
 class Redirect:
     """A redirect (303) to a local path.
 
-    :param notice: shown there, once.
+    :param notice: shown there, once; *notice_kind* is ``good`` or ``warn``.
     :param secret: for the page there, once, as :attr:`pikachu.web.ui.pages.PageRequest.secret`.
     """
 
     location: str
     notice: str = ""
+    notice_kind: str = "good"
     secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRedirect:
+    """A redirect (302) to an address of another server, which this server has composed."""
+
+    location: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +86,4 @@ class RawBody:
 
 
 #: A Resource writes its response itself, which allows streaming.
-PageReply: TypeAlias = HtmlPage | Redirect | Download | RawBody | Resource
+PageReply: TypeAlias = HtmlPage | Redirect | ExternalRedirect | Download | RawBody | Resource

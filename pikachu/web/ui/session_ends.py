@@ -28,7 +28,9 @@ FORM_EXPIRED: Final = "This form has expired, and nothing was saved."
 
 def restriction_page(restriction: Restriction) -> Redirect:
     """Return the redirect to the page where the account does what is demanded of it."""
-    return Redirect("/account/password", notice="Choose a password of your own first.")
+    if restriction is Restriction.CHANGE_PASSWORD:
+        return Redirect("/account/password", notice="Choose a password of your own first.")
+    return Redirect("/account/second-factor/new", notice="This server demands a second factor. Set one up first.")
 
 
 def end_text(reason: SessionEnd, maximum_idle: timedelta) -> str:

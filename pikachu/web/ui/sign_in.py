@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 
-from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.sessions import SECOND_STEP, SecondFactorNeeded, Sessions
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import NotAuthorized, PikachuError
+from pikachu.core.model.people import AccountSource
 from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
-from pikachu.web.ui.cookies import cookie
+from pikachu.web.ui.cookies import PENDING, cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody, Redirect, own_path
 
 
 class SignInPages(Pages):
-    """``/login``, ``/logout`` and ``/confirm``."""
+    """``/login``, ``/logout`` and ``/confirm``.
 
-    def __init__(self, *, sessions: Sessions) -> None:
+    :param provider_label: the name of the OpenID Connect provider; None without one.
+    """
+
+    def __init__(self, *, sessions: Sessions, provider_label: str | None = None) -> None:
         self._sessions = sessions
+        self._provider_label = provider_label
 
     @page("GET", "/login", audience=Audience.ANYONE)
     async def form(self, visit: PageRequest) -> PageReply:
@@ -34,6 +40,9 @@ class SignInPages(Pages):
         try:
             password = visit.form.whole_text("password")
             _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
+        except SecondFactorNeeded as needed:
+            visit.cookies.append(cookie(PENDING, needed.pending, seconds=int(SECOND_STEP.total_seconds())))
+            return Redirect("/login/code" if return_path == "/" else f"/login/code?{urlencode({'next': return_path})}")
         except PikachuError as error:
             return self._form(visit, return_path, username, error)
         return await self._session_started(visit, secret, return_path)
@@ -66,6 +75,7 @@ class SignInPages(Pages):
         context = {
             "next": return_path,
             "username": username,
+            "provider": self._provider_label,
             "has_certificate": required_certificate(visit.request.transport) is not None,
         }
         return HtmlPage.form("people/login.html", context, error)
@@ -88,7 +98,7 @@ class SignInPages(Pages):
         """Return the seconds until the session ends, for the warning before that."""
         return self._remaining(visit)
 
-    @page("POST", "/session", audience=Audience.USER, keeps_draft=False)
+    @page("POST", "/session", audience=Audience.USER, keeps_draft=False, restricted=True)
     async def extend(self, visit: PageRequest) -> PageReply:
         """Count as activity, and return the seconds until the session ends."""
         return self._remaining(visit)
@@ -98,12 +108,17 @@ class SignInPages(Pages):
         seconds = int(self._sessions.remaining(visit.session).total_seconds())
         return RawBody(json.dumps({"seconds": seconds}).encode(), b"application/json")
 
-    @page("GET", "/confirm", audience=Audience.USER)
+    @page("GET", "/confirm", audience=Audience.USER, restricted=True)
     async def confirmation_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the password."""
-        return HtmlPage("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
+        return self._confirmation(visit, own_path(visit.query.get("next", "/")))
 
-    @page("POST", "/confirm", audience=Audience.USER, keeps_draft=False)
+    def _confirmation(self, visit: PageRequest, return_path: str, error: PikachuError | None = None) -> PageReply:
+        by_provider = visit.signed_in().source is AccountSource.OIDC
+        context = {"next": return_path, "provider": self._provider_label if by_provider else None}
+        return HtmlPage.form("people/confirm.html", context, error)
+
+    @page("POST", "/confirm", audience=Audience.USER, keeps_draft=False, restricted=True)
     async def confirm(self, visit: PageRequest) -> PageReply:
         """Record the confirmation."""
         return_path = own_path(visit.form.text("next", "/"))
@@ -112,5 +127,5 @@ class SignInPages(Pages):
             password = visit.form.whole_text("password")
             await self._sessions.confirm(visit.principal, visit.session, password)
         except PikachuError as error:
-            return HtmlPage.form("people/confirm.html", {"next": return_path}, error)
+            return self._confirmation(visit, return_path, error)
         return Redirect(return_path)

@@ -27,7 +27,7 @@ from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.tables import Column, Filter, Table
 
-SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
+SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP", AccountSource.OIDC: "OIDC"}
 ROLES: Final = tuple((role.value, role.value.title()) for role in (Role.USER, Role.AUDITOR, Role.OPERATOR, Role.ADMIN))
 #: Choices for the certificates of an account that is suspended or deleted.
 REVOCATIONS: Final = (

@@ -11,6 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pikachu.accounts.sessions import MAXIMUM_CERTIFICATES, Sessions
 from pikachu.auth.authenticator import account_principal
+from pikachu.auth.rate_limit import GuessLimits
+from pikachu.auth.second_factor import SecondFactors
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, NotFound, PolicyViolation, RateLimited
 from pikachu.core.model.account_objects import NewSession
 from pikachu.core.model.certificates import RevocationReason
@@ -55,7 +57,12 @@ class People:
 def people() -> Iterator[People]:
     world = make_world()
     sessions = Sessions(
-        store=world.store, authenticator=world.authenticator, sealer=world.sealer, clock=world.clock, maximum_idle=IDLE
+        store=world.store,
+        authenticator=world.authenticator,
+        second_factors=SecondFactors(world.store, GuessLimits(world.clock), world.sealer, world.clock),
+        sealer=world.sealer,
+        clock=world.clock,
+        maximum_idle=IDLE,
     )
     yield People(world, sessions, world.add("alice"), world.add("bob"), world.add("root", Role.ADMIN))
     result_of(world.store.close())

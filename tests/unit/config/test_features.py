@@ -88,11 +88,16 @@ def test_what_is_not_enabled_may_be_configured(load_text: Load, changes: Changes
 
 def test_every_feature_is_in_the_table_above() -> None:
     sections = {where.partition("]")[0][1:] for _, where in LACKING}
-    assert sections | {"DATABASE", "LDAP"} == {feature.section for feature in FEATURES}
+    assert sections | {"DATABASE", "LDAP", "OIDC"} == {feature.section for feature in FEATURES}
 
 
 POSTGRESQL: Changes = (("DATABASE", "url", "postgresql://ca:hidden@db.example.com/ca"),)
 HIDDEN_PIN: Changes = (*TOKEN, ("PKCS11", "pin", "hidden"), ("PKCS11", "key_label_ec", "key"))
+OIDC: Changes = (
+    ("OIDC", "enabled", "true"),
+    ("OIDC", "issuer", "https://id.example.com"),
+    ("OIDC", "client_id", "hidden"),
+)
 COMMANDS = (["ca", "list"], ["init"], ["rekey"], ["twistd"])
 
 
@@ -107,8 +112,9 @@ COMMANDS = (["ca", "list"], ["init"], ["rekey"], ["twistd"])
             COMMANDS,
         ),
         (HIDDEN_PIN, "pkcs11", "[PKCS11] module: this installation does not support keys in a", "hsm", COMMANDS[1::2]),
+        (OIDC, "joserfc", "[OIDC] enabled: this installation does not support single sign-on", "oidc", COMMANDS[::3]),
     ],
-    ids=["postgresql", "hsm"],
+    ids=["postgresql", "hsm", "oidc"],
 )
 def test_an_extra_that_is_missing(
     tmp_path: Path, changes: Changes, package: str, what: str, extra: str, commands: Sequence[list[str]]
