@@ -313,6 +313,8 @@ ONE_OF_EACH = {
             # Formats of their own: Content-Length, ports of PROXY, SCEP's messageType and times, units of settings.
             "pikachu.http.fast_path",
             "pikachu.http.proxies",
+            # Words of a question that are numbers of any script.
+            "pikachu.help.guide",
             "pikachu.protocols.scep.messages",
             "pikachu.config.setting_types",
             "pikachu.web.ui.client_commands",

@@ -45,7 +45,7 @@ def test_steps_tick_themselves(pages: Pages) -> None:
 
 
 def test_confirmed_steps(pages: Pages) -> None:
-    """What nothing here can notice an administrator confirms, and may take back; both are in the audit log."""
+    """Steps that nothing here can notice are confirmed by an administrator, and taken back; both are recorded."""
     root = pages.visitor("root")
     for step in ("trust", "backup"):
         assert "Confirmed by root at" in text_of(root.follow(root.post(f"/setup/{step}/confirm")))

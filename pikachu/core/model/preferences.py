@@ -1,4 +1,4 @@
-"""What an account has chosen for its pages, and what is done of setting up the CA."""
+"""Choices of an account for its pages, and the state of setting up the CA."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SetupMark:
 
 @dataclass(frozen=True, slots=True)
 class SetupState:
-    """What the database tells of the set-up.
+    """Facts of the database about the set-up.
 
     :param marks: the confirmed steps, by name.
     :param password_changed: whether an administrator has changed a password.

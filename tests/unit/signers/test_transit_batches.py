@@ -47,7 +47,7 @@ def test_one_that_fails() -> None:
 
 @pytest.mark.parametrize("result", [None, {}, "text", {"signature": 1}, {"signature": "vault:v3:!"}])
 def test_no_signature(result: object) -> None:
-    """What is no signature is not taken for one."""
+    """Nothing that is no signature is taken for one."""
     outcomes = sign([signed(b"one"), result, signed(b"three")])
     assert [isinstance(one, VaultUnreachable) for one in outcomes] == [False, True, False]
 
