@@ -56,6 +56,13 @@ SUBJECTS: Final = (
         "device renewal due overdue retire fleet inventory",
     ),
     Subject(
+        "/identity-lists",
+        "Identity lists",
+        "Manage the lists of identities that a policy may require.",
+        "allow list allowed identity idevid names csv",
+        Audience.ADMIN,
+    ),
+    Subject(
         "/ra",
         "RA (sign)",
         "Sign a CSR under a policy, after a preview.",
