@@ -31,7 +31,7 @@ _PASSAGES: Final = 3
 _SHARE: Final = 0.4
 _LEAST_COVERAGE: Final = 0.55
 # Names and serial numbers in a question: letters with a digit or a dot among them.
-_NAME: Final = re.compile(r"(?=\S*[^\W\d])(?=\S*[\d.])\w[\w.*@:-]+\w")
+_WORD: Final = re.compile(r"[\w.*@:-]+")
 _NAMES: Final = 2
 _CERTIFICATES: Final = 5
 
@@ -127,7 +127,7 @@ class Assistant:
         """Return the certificates whose names or serial numbers the question holds."""
         now = utc(self._clock.seconds())
         facts: list[Fact] = []
-        for name in dict.fromkeys(_NAME.findall(question)[:_NAMES]):
+        for name in _names(question):
             page = await self._inventory.certificates(actor, ListQuery(limit=_CERTIFICATES, q=name))
             facts += [
                 Fact(
@@ -140,6 +140,12 @@ class Assistant:
             if page.next_cursor is not None:
                 facts.append(Fact(f"More certificates match {name}.", f"/certificates?{urlencode({'q': name})}"))
         return facts
+
+
+def _names(question: str) -> list[str]:
+    words = (word.strip(".:-") for word in _WORD.findall(question))
+    names = (word for word in words if re.search(r"[^\W\d]", word) and re.search(r"[\d.]", word))
+    return list(dict.fromkeys(names))[:_NAMES]
 
 
 def _counted(overview: Overview, terms: frozenset[str]) -> list[Fact]:

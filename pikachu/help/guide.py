@@ -29,7 +29,7 @@ _STOP: Final = frozenset(
         *("have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our"),
         *("should", "so", "that", "the", "their", "there", "this", "to", "was", "we", "what", "when", "where", "which"),
         *("who", "why", "will", "with", "would", "you", "your"),
-        *("mean", "pikachu", "please", "put", "show", "tell", "ui", "use", "using", "want"),
+        *("mean", "pikachu", "please", "put", "show", "tell", "they", "ui", "use", "using", "want"),
     )
 )
 # Words that mean the same in questions and in the guide.
@@ -51,7 +51,7 @@ _SYNONYMS: Final = (
     "inspect decode parse",
 )
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "ed", "es", "als", "al", "s", "e", "y")
-_HEADING_WEIGHT: Final = 4
+_HEADING_WEIGHT: Final = 6
 _TITLE_WEIGHT: Final = 2
 _EXCERPT: Final = 260
 
