@@ -103,13 +103,6 @@ SUBJECTS: Final = (
         "fleet csv many bulk devices enroll enrollment",
     ),
     Subject(
-        "/identity-lists",
-        "Identity lists",
-        "Import the names of devices that may enroll.",
-        "identity csv manufacturer serial allowed list import",
-        Audience.ADMIN,
-    ),
-    Subject(
         "/templates",
         "Certificate Templates",
         "Create and edit OpenSSL configurations for CSRs and policies.",
