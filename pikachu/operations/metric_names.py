@@ -73,5 +73,3 @@ METRICS: Final[Mapping[str, Metric]] = {
     "pikachu_jobs": Metric("gauge", "Jobs by their state.", ("state",)),
     "pikachu_collection_failed": Metric("gauge", "Whether a part of the metrics is missing here.", ("part",)),
 }
-#: The beginning of the names of metrics about the process.
-PROCESS_PREFIX: Final = "pikachu_process_"
