@@ -7,8 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
-# A spreadsheet evaluates a cell with such a prefix as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet evaluates a cell with such a prefix as a formula: also in full width, where its language is Japanese,
+# and after line breaks.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_lines(rows: Sequence[Sequence[str]]) -> bytes:

@@ -30,6 +30,8 @@ class PDF:
         logging.getLogger("fontTools").setLevel(logging.ERROR)
         self._pdf = FPDF(unit="mm", format=page)
         self._pdf.set_auto_page_break(False)
+        # Otherwise a text with {nb} is shown with the number of pages in its place.
+        self._pdf.alias_nb_pages(None)
         self._pdf.set_title(title)
         self._pdf.set_creator("Pikachu CA")
         self._characters: dict[str, frozenset[int]] = {}

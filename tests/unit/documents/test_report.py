@@ -33,3 +33,11 @@ def test_cells() -> None:
     assert "Zürich \\u{4E2D} Привет" in text
     (empty,) = page_texts(report_pdf(DOCUMENT, []))
     assert "Audit log" in empty
+
+
+def test_hostile_names() -> None:
+    """No text stands for something else in a PDF, such as the number of pages."""
+    names = ["{nb}.example.com", "**bold**", "__x__", "pump\u202egnp.exe", "\\) Tj ET", "%PDF-1.7"]
+    (text,) = page_texts(report_pdf(DOCUMENT, [[name, "", name] for name in names]))
+    for name in names:
+        assert text.count(name.replace("\u202e", "\\u{202E}")) == 2
