@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -64,8 +65,11 @@ class IBackfillStore(Protocol):
         Returns whether this process has done it, and no other one before.
         """
 
-    def assign_devices(self, limit: int) -> Deferred[Backlog | None]:
-        """Assign the next *limit* certificates to devices; return the position, or None when all are assigned."""
+    def assign_devices(self, limit: int, now: datetime) -> Deferred[Backlog | None]:
+        """Assign the next *limit* certificates to devices; return the position, or None when all are assigned.
+
+        A certificate whose device was retired meanwhile is revoked.
+        """
 
     def fingerprint_certificates(self, limit: int) -> Deferred[bool]:
         """Store the fingerprints of the next *limit* certificates; return whether all have one."""

@@ -9,6 +9,8 @@ from twisted.logger import Logger
 from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import PikachuError
+from pikachu.core.interfaces import IClock
+from pikachu.core.model.times import utc
 from pikachu.operations.search_indexing import done_percent
 
 log = Logger()
@@ -25,8 +27,9 @@ class DeviceAssignment:
     :param batch: certificates per transaction.
     """
 
-    def __init__(self, store: IBackfillStore, *, batch: int = BATCH) -> None:
+    def __init__(self, store: IBackfillStore, clock: IClock, *, batch: int = BATCH) -> None:
         self._store = store
+        self._clock = clock
         self._batch = batch
         self._logged: int | None = None
         self._is_waiting = False
@@ -37,7 +40,7 @@ class DeviceAssignment:
     async def step(self) -> None:
         """Assign the next certificates; logs failures, and leaves them to the next step."""
         try:
-            backlog = await self._store.assign_devices(self._batch)
+            backlog = await self._store.assign_devices(self._batch, utc(self._clock.seconds()))
         except PikachuError as error:
             if not self._is_waiting:
                 log.warn("Devices wait for the database: {error}", error=error.public)

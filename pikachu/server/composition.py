@@ -589,7 +589,7 @@ def _assemble(
         job_actions=job_actions,
         job_runner=job_runner,
         search_indexing=SearchIndexing(store, pools.indexing),
-        device_assignment=DeviceAssignment(store),
+        device_assignment=DeviceAssignment(store, clock),
         own_certificates=own_certificates,
         offline=offline,
         directory=directory,

@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Integer, bindparam, delete, select, text, update
 
 from pikachu.core.backfill_interfaces import Backlog, IndexedCertificate, UnindexedCertificate
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import Enrollment, add_enrollment, refresh_device
+from pikachu.storage.revocation import revoke_with_device
 from pikachu.storage.schema import backfills, certificates, challenges
 from pikachu.storage.transactions import StoreSection, read_transaction, write_transaction
 from pikachu.x509.device_names import bound_device_key, certified_device_name
@@ -125,8 +129,8 @@ def _advance(tx: Transaction, name: str, before: int, position: int | None) -> b
     return (tx.write(_end, at) if position is None else tx.write(_move, {**at, "position": position})) == 1
 
 
-def _assign(tx: Transaction, row: Row) -> None:
-    """Assign a certificate to its device, which may have newer ones."""
+def _assign(tx: Transaction, row: Row, now: datetime) -> None:
+    """Assign a certificate to its device, which may have newer ones, and may be retired."""
     identity, common_name, owner_id, policy, method, at, not_before, not_after, revoked_at, deleted_at, *rest = row
     infrastructure, device_id, der = rest
     if infrastructure is not None or method == Method.CA or device_id is not None:
@@ -145,6 +149,8 @@ def _assign(tx: Transaction, row: Row) -> None:
     if device.is_ended and in_force:
         # Its newer certificates are not in force.
         refresh_device(tx, device.id)
+    if device.retired is not None:
+        revoke_with_device(tx, identity, Event("revoke", "certificate", "", SYSTEM.name), now)
 
 
 class BackfillStore(StoreSection):
@@ -192,8 +198,9 @@ class BackfillStore(StoreSection):
         return not rows
 
     @write_transaction
-    def assign_devices(self, tx: Transaction, limit: int) -> Backlog | None:
-        """Assign the next *limit* certificates to their devices, then challenge passwords.
+    def assign_devices(self, tx: Transaction, limit: int, now: datetime) -> Backlog | None:
+        """Assign the next *limit* certificates to their devices, then challenge passwords; those of retired devices are
+        revoked.
 
         :return: the position, or ``None`` when all are assigned.
         """
@@ -202,7 +209,7 @@ class BackfillStore(StoreSection):
             return None
         rows = tx.rows(_next_without_device, {"b_before": row[0], "b_limit": limit})
         for each in rows:
-            _assign(tx, each)
+            _assign(tx, each, now)
         unnamed = [] if rows else tx.rows(_unnamed, {"b_limit": limit})
         for identity, subject, sans in unnamed:
             tx.write(_set_device_key, {"b_id": identity, "v_key": bound_device_key(bytes(subject), sans.splitlines())})

@@ -81,6 +81,11 @@ _set_times: Final = (
 )
 _set_ended: Final = update(devices).where(_d.id == bindparam("b_id")).values(due_at=0, overdue_at=0)
 _count_deleted: Final = update(devices).where(_d.id == bindparam("b_id")).values(certificates=_d.certificates - 1)
+_retirement: Final = (
+    select(_c.serial, _d.retired_reason)
+    .join(devices, _d.id == _c.device_id)
+    .where(_c.id == bindparam("b_id"), _d.retired_at.is_not(None))
+)
 _device_of: Final = select(_c.device_id).where(_c.id == bindparam("b_id"))
 _unassign: Final = update(certificates).where(_c.id == bindparam("b_id")).values(device_id=null())
 
@@ -161,6 +166,12 @@ def require_device_in_service(tx: Transaction, device_id: int | None) -> None:
     """
     if device_id is not None and tx.row(_retired_of_id, {"b_id": device_id}) is not None:
         raise RetiredDevice(_IS_RETIRED, device=device_id)
+
+
+def retirement_of(tx: Transaction, certificate_id: int) -> tuple[int, RevocationReason] | None:
+    """Return the serial number of a certificate and the reason of its device's retirement; None when in service."""
+    row = tx.row(_retirement, {"b_id": certificate_id})
+    return None if row is None else (int(row[0], 16), RevocationReason(row[1]))
 
 
 def device_of(tx: Transaction, certificate_id: int) -> int | None:

@@ -37,7 +37,13 @@ from pikachu.storage.challenge_passwords import (
 )
 from pikachu.storage.csrs import describe_csr
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.device_rows import Enrollment, add_enrollment, require_device_in_service, require_in_service
+from pikachu.storage.device_rows import (
+    Enrollment,
+    add_enrollment,
+    refresh_device,
+    require_device_in_service,
+    require_in_service,
+)
 from pikachu.storage.infrastructure import require_unrevoked_issuer
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.revocation import list_revocation
@@ -497,6 +503,9 @@ class IssuanceStore(StoreSection):
         except tx.constraint_error as error:
             raise IssuanceFailed("a certificate of this serial number exists", serial=serial) from error
         tx.texts.append((certificate_id, text))
+        if device is not None and revoked_at is not None:
+            # It is the newest one, but not in force.
+            refresh_device(tx, device.id)
         tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
         if challenge_id is not None:
             consume_challenge(tx, challenge_id, serial, at)

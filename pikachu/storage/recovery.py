@@ -24,7 +24,13 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.certificate_filters import issued_by
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
-from pikachu.storage.revocation import list_revocation, record_change, revocable, set_status
+from pikachu.storage.revocation import (
+    list_revocation,
+    record_change,
+    revocable,
+    revoke_with_device,
+    set_status,
+)
 from pikachu.storage.schema import certificates, crl_entries, issuers, recovered_revocations
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, row_id, write_transaction
 from pikachu.x509.crl import crl_entry
@@ -239,6 +245,9 @@ class RecoveryStore(StoreSection):
             for identity, issuer_id, revoked_at, reason, on_hold in rows:
                 if decision is RecoveryDecision.DROP:
                     _drop(tx, serial, issuer_id, moment(revoked_at), reason=reason, on_hold=bool(on_hold))
+                    record = _find(tx, serial)
+                    if record is not None:
+                        revoke_with_device(tx, record.id, event, now)
                 tx.write(_decide, {"b_id": identity, "v_decision": decision.value})
             if rows:
                 write_event(tx, replace(event, resource_name=digits), now)

@@ -23,7 +23,7 @@ from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.device_rows import certificate_changed
+from pikachu.storage.device_rows import certificate_changed, retirement_of
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -288,6 +288,18 @@ def revoke_record(
     changed = set_status(tx, record, first, reason)
     write_event(tx, _about(event, record), now or revoked_at)
     return changed, True
+
+
+def revoke_with_device(tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
+    """Revoke a certificate that is not expired if its device was retired before it was known to be in force."""
+    retirement = retirement_of(tx, certificate_id)
+    if retirement is None:
+        return
+    serial, reason = retirement
+    record = find_serial(tx, serial, deleted=True)
+    if record.not_after > now:
+        about = replace(event, type="revoke", resource_type="certificate", resource_name=f"{serial:x}")
+        revoke_record(tx, record, now, reason, about)
 
 
 class RevocationStore(StoreSection):

@@ -10,13 +10,15 @@ import pytest
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RetiredDevice
 from pikachu.core.interfaces import Begun
-from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.certificates import Method, PublishedRevocation, RevocationReason
 from pikachu.core.model.devices import Device, DeviceState, renewal_times
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import NewChallengePassword
+from pikachu.core.recovery_interfaces import RecoveryDecision
 from pikachu.storage.settings import StoreSettings
 from pikachu.x509.bound_names import read_bound_names
+from pikachu.x509.crl import crl_entry
 from tests.support.databases import NOW, Opened, event, execute, opened, seal
 
 DAY = timedelta(days=1)
@@ -185,13 +187,13 @@ def test_backfill(database_url: str) -> None:
     )
     with opened(database_url, fsync=False) as db:
         assert db.get(db.store.devices(ListQuery(), NOW)).unindexed == 6
-        backlog = db.get(db.store.assign_devices(2))
+        backlog = db.get(db.store.assign_devices(2, NOW))
         assert backlog is not None
         assert (backlog.before, backlog.total) == (old[-1].id, 6)
         newest = db.issue("PUMP")
-        while db.get(db.store.assign_devices(2)) is not None:
+        while db.get(db.store.assign_devices(2, NOW)) is not None:
             pass
-        assert db.get(db.store.assign_devices(2)) is None
+        assert db.get(db.store.assign_devices(2, NOW)) is None
         (device,) = devices(db)
         assert (device.certificates, device.name, device.certificate_id) == (6, "PUMP", newest.id)
         assert device.certificates == expected[0].certificates + 1
@@ -266,3 +268,71 @@ def test_a_retired_device_is_not_approved(db: Opened) -> None:
         db.get(db.store.approve(pending.request_id, intent, "root", event(), NOW))
     with pytest.raises(RetiredDevice):
         db.get(db.store.begin(db.request("pump", dedupe=b"repeated"), None, NOW))
+
+
+def in_force(db: Opened, device_id: int | None) -> list[int]:
+    """The serial numbers of a device's certificates that are not revoked."""
+    found = db.get(db.store.certificates(ListQuery(filters={"device": str(device_id)}), NOW)).items
+    return [one.serial for one in found if one.revoked_at is None]
+
+
+def test_the_backfill_revokes_for_a_retired_device(database_url: str) -> None:
+    """DEV-2: what belonged to no device yet when that was retired is revoked when it is assigned to it."""
+    with opened(database_url, fsync=False) as db:
+        valid = db.issue("pump", owner_id=1)
+        expired = db.issue("pump", owner_id=1, intent={"not_after": NOW - DAY})
+        deleted = db.issue("pump", owner_id=1)
+        db.get(db.store.delete_certificate(deleted.id, event("delete"), NOW))
+        held = db.issue("pump", owner_id=1)
+        db.get(db.store.revoke(held.serial, NOW, HOLD, event("revoke")))
+        other = db.issue("pump", owner_id=2)
+    execute(
+        database_url,
+        "UPDATE certificates SET device_id = NULL",
+        "DELETE FROM devices",
+        f"INSERT INTO backfills (name, before, total) VALUES ('devices', {other.id + 1}, 5)",
+    )
+    with opened(database_url, fsync=False) as db:
+        newest = db.issue("pump", owner_id=1)
+        compromise = RevocationReason.KEY_COMPROMISE
+        db.get(db.store.retire_device(newest.device_id or 0, compromise, retired_event, NOW))
+        while db.get(db.store.assign_devices(2, NOW)) is not None:
+            pass
+        one = db.get(db.store.device(newest.device_id or 0))
+        assert (one.certificates, one.certificate_id) == (4, expired.id)
+        reasons = [
+            db.get(db.store.certificate_by_serial(each.serial, deleted=True)).reason
+            for each in (valid, expired, deleted, held, other)
+        ]
+        assert reasons == [compromise, None, compromise, compromise, None]
+        events = [record.event for record in db.get(db.store.device_events(one.id, 50))]
+        assert len([each for each in events if each.type == "revoke" and each.actor == "Pikachu CA"]) == 3
+
+
+def test_a_dropped_revocation_leaves_a_retired_device_revoked(db: Opened) -> None:
+    """DEV-2: what was revoked until a decision when its device was retired does not get in force again."""
+    valid, held = db.issue("pump"), db.issue("pump")
+    db.get(db.store.revoke(held.serial, NOW, HOLD, event("revoke")))
+    compromise, ceased = RevocationReason.KEY_COMPROMISE, RevocationReason.CESSATION_OF_OPERATION
+    entries = [
+        PublishedRevocation(one.serial, NOW, compromise, crl_entry(one.serial, NOW, compromise))
+        for one in (valid, held)
+    ]
+    db.get(db.store.recover_revocations(db.issuer.id, entries, (NOW, NOW + DAY), event("recover"), NOW))
+    db.get(db.store.retire_device(valid.device_id or 0, ceased, retired_event, NOW))
+    serials = [valid.serial, held.serial]
+    db.get(db.store.decide_recovered(serials, RecoveryDecision.DROP, event("drop"), NOW))
+    assert [db.get(db.store.certificate(one.id)).reason for one in (valid, held)] == [ceased, ceased]
+    assert in_force(db, valid.device_id) == []
+
+
+def test_a_revoked_intent_leaves_the_times_of_its_device(db: Opened) -> None:
+    """A certificate that is revoked when it is stored does not become the current one of its device."""
+    first = db.issue("pump")
+    request_id, intent = db.begin("pump")
+    db.get(db.store.revoke(intent.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    late = db.complete(request_id, b"late")
+    assert late.revoked_at is not None
+    device = db.get(db.store.device(first.device_id or 0))
+    assert (device.certificates, device.certificate_id, device.state(NOW)) == (2, first.id, DeviceState.OK)
+    assert names(db, filters={"state": "ok"}) == ["pump"]
