@@ -6,6 +6,7 @@ has one server, and sends none.
 
 from __future__ import annotations
 
+import os
 import secrets
 import select
 import socket
@@ -29,17 +30,24 @@ log = Logger()
 
 _CHANNEL: Final = "pikachu"
 _notify: Final = text(f"SELECT pg_notify('{_CHANNEL}', :message)")
-# Names this process, which needs no notification of its own changes.
-_ORIGIN: Final = secrets.token_hex(8)
+_RANDOM: Final = secrets.token_hex(8)
 # How often a quiet connection is checked, and the time between attempts to connect again.
 _CHECK_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 
 
+def _origin() -> str:
+    """Return the name of this process, which needs no notification of its own changes.
+
+    Processes forked from one that has imported this module share its random number.
+    """
+    return f"{_RANDOM}-{os.getpid()}"
+
+
 def send_notification(tx: Transaction, notification: Notification) -> None:
     """Send a notification with the commit of this transaction."""
     if tx.dialect == "postgresql":
-        tx.query(_notify.bindparams(message=f"{_ORIGIN} {notification.topic} {notification.text}"))
+        tx.query(_notify.bindparams(message=f"{_origin()} {notification.topic} {notification.text}"))
 
 
 class NotificationReceiver:
@@ -127,7 +135,7 @@ class NotificationReceiver:
         topic, _, content = rest.partition(" ")
         # A newer version may have topics that this one doesn't know.
         with suppress(ValueError):
-            if origin != _ORIGIN:
+            if origin != _origin():
                 self._reactor.callFromThread(self._deliver, Notification(Topic(topic), content))
 
 
