@@ -27,7 +27,7 @@ from pikachu.config.loading import load
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
-from pikachu.server.composition import secret_key
+from pikachu.server.files import secret_key
 from pikachu.storage.audit import event_hash
 from pikachu.storage.audit_key import load_audit_key
 from pikachu.storage.database import Database

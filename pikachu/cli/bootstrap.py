@@ -40,8 +40,9 @@ from pikachu.core.model.times import utc
 from pikachu.inventory.template_files import X509Templates
 from pikachu.server.application import Application
 from pikachu.server.ca_loading import ca_files, root_files
-from pikachu.server.composition import database_url, immediate_pools
+from pikachu.server.files import database_url
 from pikachu.server.key_sources import key_sources
+from pikachu.server.pools import immediate_pools
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.files import CAFiles, load_file_ca
 from pikachu.storage.migrate import SchemaState, migrate_unserved

@@ -42,7 +42,7 @@ def run_rekey(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration
     from pikachu.config.features import require_features
     from pikachu.core.errors import ConfigError
-    from pikachu.server.composition import database_url
+    from pikachu.server.files import database_url
     from pikachu.storage.lock import lock_database
     from pikachu.storage.nodes import without_servers
 
@@ -72,7 +72,7 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
     from pikachu.core.errors import Conflict
     from pikachu.core.model.times import utc
     from pikachu.operations.rekey import next_file, prepare, promote, reseal
-    from pikachu.server.composition import database_url, present_secret_key
+    from pikachu.server.files import database_url, present_secret_key
     from pikachu.storage.store import open_store
 
     present_key = present_secret_key(config, warn)

@@ -23,7 +23,9 @@ from pikachu.core.interfaces import IDelayedCall
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Role, Scope
 from pikachu.server.application import Application
-from pikachu.server.composition import SafetySettings, build, database_url, immediate_pools
+from pikachu.server.composition import SafetySettings, build
+from pikachu.server.files import database_url
+from pikachu.server.pools import immediate_pools
 from pikachu.storage.migrate import SchemaState, migrate_unserved, schema_state
 
 P = ParamSpec("P")

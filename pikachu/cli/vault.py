@@ -140,7 +140,7 @@ def import_key(arguments: Namespace) -> int:
     from pikachu.core.errors import ConfigError
     from pikachu.core.model.times import utc
     from pikachu.server.ca_loading import ca_files, passphrase
-    from pikachu.server.composition import immediate_pools
+    from pikachu.server.pools import immediate_pools
     from pikachu.signers.ca_keys import CAKeys
     from pikachu.signers.files import load_certificates, load_file_ca
     from pikachu.signers.references import KeyFile, read_reference
@@ -197,8 +197,8 @@ def print_status(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, table
     from pikachu.core.errors import ConfigError, PikachuError
     from pikachu.server.ca_loading import ca_files
-    from pikachu.server.composition import immediate_pools
     from pikachu.server.key_sources import approle, pki_roles, vault_client
+    from pikachu.server.pools import immediate_pools
     from pikachu.signers.files import load_certificates
     from pikachu.signers.vault.pki_engine import PKIEngines
     from pikachu.signers.vault.source import VaultKeys

@@ -5,13 +5,10 @@ Everything here that can fail does so at once, with a ConfigError of one line, b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import NamedTuple
 
 from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
@@ -31,10 +28,9 @@ from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
 from pikachu.config.setting_choices import ForeignIssuer
-from pikachu.config.setting_types import Secret
-from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
+from pikachu.core.concurrency import IThreadCaller
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
-from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.interfaces import IClock
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
@@ -57,7 +53,7 @@ from pikachu.operations.job_exports import JobExports
 from pikachu.operations.quick_search import QuickSearch
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
-from pikachu.operations.rekey import next_file, open_sealed
+from pikachu.operations.rekey import open_sealed
 from pikachu.operations.reports import Reports
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_dates import ServerDates, ServerFiles
@@ -65,23 +61,26 @@ from pikachu.operations.server_view import ServerView
 from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.default_policy import DefaultPolicyFiles
-from pikachu.ra.enrollment import EnrollmentService, EnrollmentSettings
-from pikachu.ra.est import ESTRegistration, ESTSettings
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
-from pikachu.ra.registration_authority import RegistrationAuthority
-from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
 from pikachu.server.directory import build_directory, build_provider, directory_check
+from pikachu.server.files import (
+    Warn,
+    database_url,
+    growing_folders,
+    https_certificates,
+    load_manufacturers,
+    secret_key,
+)
 from pikachu.server.jobs import build_jobs
 from pikachu.server.key_sources import key_sources
 from pikachu.server.nodes import build_node_parts
+from pikachu.server.registration import build_registration
 from pikachu.server.sign_in import build_sign_in
 from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys, KeySource
-from pikachu.signers.files import load_trust_anchors
-from pikachu.signers.key_files import check_permissions, read_file
 from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
 from pikachu.storage.settings import StoreSettings
@@ -91,9 +90,6 @@ from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.va.revocation_recovery import RevocationRecovery
-from pikachu.x509.certificate import Certificate
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,54 +108,6 @@ class SafetySettings:
     key_sources: Callable[[Configuration, Pools, IClock, Warn], Mapping[str, KeySource]] = key_sources
 
 
-def threaded_pools(reactor: IThreadCaller) -> Pools:
-    """Return the server's pools."""
-    processors = os.cpu_count() or 1
-    return Pools(
-        WorkerPool("signing", reactor, processors, queue=2000),
-        WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
-        WorkerPool("files", reactor, 2, queue=100),
-        WorkerPool("keys", reactor, max(1, processors // 2), queue=50),
-        # An RSA-4096 key takes half a second or more, and devices give up after some ten seconds.
-        WorkerPool("server-keys", reactor, max(1, processors // 2), queue=20),
-        WorkerPool("inspection", reactor, 2, queue=20),
-        WorkerPool("rotation", reactor, 1, queue=10),
-        WorkerPool("policies", reactor, 1, queue=200),
-        WorkerPool("indexing", reactor, 1, queue=1),
-        WorkerPool("token", reactor, 4, queue=500, max_lost=8),
-        WorkerPool("vault", reactor, 8, queue=500, max_lost=8),
-        WorkerPool("directory", reactor, 4, queue=100, max_lost=4),
-        WorkerPool("provider", reactor, 4, queue=50, max_lost=4),
-    )
-
-
-def immediate_pools() -> Pools:
-    """Return pools for commands, which run everything at once."""
-    pool = ImmediatePool()
-    return Pools(*[pool] * len(fields(Pools)))
-
-
-def database_url(config: Configuration) -> str:
-    """Return the SQLAlchemy URL of the database."""
-    if config.database.url is not None:
-        return config.database.url.reveal()
-    return f"sqlite:///{config.paths.db_path}"
-
-
-def secret_key(config: Configuration, warn: Warn) -> bytes:
-    """Return SECRET_KEY, from the configuration or its file.
-
-    :raises ConfigError: when the file is missing, too short, or readable by others, or is being replaced.
-    """
-    source = config.secret_key_source
-    if isinstance(source, Path) and next_file(source).exists():
-        raise ConfigError(
-            f"[DEFAULT] secret_key_file: {next_file(source)} is there: `pikachu rekey` is at work or was interrupted; "
-            "run it again to complete it"
-        )
-    return present_secret_key(config, warn)
-
-
 def unlock(store: Store, sealer: Sealer, now: datetime, warn: Warn) -> None:
     """Open the key of the audit log, and warn when stored values were sealed under another SECRET_KEY."""
     with suppress(SecretKeyChanged):
@@ -172,74 +120,6 @@ def unlock(store: Store, sealer: Sealer, now: datetime, warn: Warn) -> None:
                 f"[DEFAULT] SECRET_KEY: a stored {value.kind} was sealed under another one and can't be used; put that "
                 "one back (`pikachu rekey` changes it without losing a key)"
             )
-
-
-def present_secret_key(config: Configuration, warn: Warn) -> bytes:
-    """Return SECRET_KEY even while `pikachu rekey` is replacing it.
-
-    :raises ConfigError: when the file is missing, too short, or readable by others.
-    """
-    source = config.secret_key_source
-    if isinstance(source, Secret):
-        return source.reveal().encode()
-    setting = "[DEFAULT] secret_key_file"
-    content = read_file(source, setting).strip()
-    check_permissions(source, setting, config.ca.key_permissions.value, warn)
-    if len(content) < 16:
-        raise ConfigError(f"{setting}: {source} holds fewer than 16 characters; remove it and run `pikachu init`")
-    return content
-
-
-def check_folders(config: Configuration) -> None:
-    """Check that the configured folders can be written.
-
-    Nothing is made here: twistd may be about to become another user.
-
-    :raises ConfigError: one line for the first folder that can't be written.
-    """
-    folders = [("[PATHS] crl_path", config.paths.crl_path.parent)]
-    if config.paths.crl_dir is not None:
-        folders.append(("[PATHS] crl_dir", config.paths.crl_dir))
-    if config.scep.enabled and config.scep.dump_dir is not None:
-        folders.append(("[SCEP] dump_dir", config.scep.dump_dir))
-    for setting, folder in folders:
-        nearest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-        if not nearest.is_dir():
-            raise ConfigError(f"{setting}: {nearest} is not a folder; remove it, or name another one")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ConfigError(f"{setting}: {nearest} can't be written; mend its owner or mode, or name another folder")
-
-
-def growing_folders(config: Configuration) -> dict[str, Path]:
-    """Return the folders whose disk may fill up, by what they hold."""
-    folders = {"the CRLs": config.paths.crl_dir or config.paths.crl_path.parent}
-    if config.database.url is None:
-        folders["the database"] = config.paths.db_path.parent
-    if config.logging.log_file is not None:
-        folders["the log"] = config.logging.log_file.parent
-    return folders
-
-
-def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
-    """Load the further CAs of ``client_ca``: a file, or all files of a folder.
-
-    :raises ConfigError: when one can't be read.
-    """
-    path = config.trusted_https.client_ca
-    setting = "[TRUSTED_HTTPS] client_ca"
-    if path is None:
-        return ()
-    if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix in {".pem", ".crt", ".cer", ".der"})
-        return tuple(certificate for one in files for certificate in load_trust_anchors(one, setting))
-    return tuple(load_trust_anchors(path, setting))
-
-
-def https_certificates(config: Configuration) -> list[Path]:
-    """Return the certificate files of the HTTPS listeners that are on."""
-    https, trusted = config.https, config.trusted_https
-    files = (https.ssl_cert if https.port else None, trusted.trusted_ssl_cert if trusted.trusted_port else None)
-    return [path for path in files if path is not None]
 
 
 def build(
@@ -279,47 +159,6 @@ def build(
         for store in opened:
             store.database.close()
         raise
-
-
-class Registration(NamedTuple):
-    """The registration authority for each kind of client, over one enrollment service."""
-
-    enrollment: EnrollmentService
-    est: ESTRegistration
-    scep: SCEPRegistration
-    accounts: RegistrationAuthority
-
-
-def build_registration(
-    config: Configuration,
-    store: IStore,
-    authority: CertificateAuthority,
-    policies: PolicyResolver,
-    authenticator: Authenticator,
-) -> Registration:
-    """Build the enrollment service and the registration authorities that use it."""
-    service = EnrollmentService(
-        store=store,
-        authority=authority,
-        policies=policies,
-        settings=EnrollmentSettings(config.ca.public_url, config.est.retry_after),
-    )
-    est = ESTRegistration(
-        service=service,
-        authenticator=authenticator,
-        policies=policies,
-        issuers=authority.issuers,
-        settings=ESTSettings(config.est.anonymous_enroll, config.est.require_linking),
-    )
-    scep = SCEPRegistration(
-        service=service,
-        authenticator=authenticator,
-        policies=policies,
-        store=store,
-        require_challenge=config.scep.challenge_password_enabled,
-    )
-    accounts = RegistrationAuthority(service=service, store=store, authority=authority, policies=policies)
-    return Registration(service, est, scep, accounts)
 
 
 def watch_vault(keys: CAKeys, store: Store, clock: IClock) -> VaultWatch | None:

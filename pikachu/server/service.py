@@ -34,10 +34,12 @@ from pikachu.operations.metrics import ListenerNumbers
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
 from pikachu.server.ca_loading import ca_files
-from pikachu.server.composition import build, database_url, threaded_pools
+from pikachu.server.composition import build
+from pikachu.server.files import database_url
 from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
+from pikachu.server.pools import threaded_pools
 from pikachu.server.sites import Sites, capacity, limits, proxy_settings
 from pikachu.server.systemd import ServiceNotifier
 from pikachu.server.vault_watch import TEND_SECONDS

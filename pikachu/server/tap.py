@@ -59,7 +59,7 @@ class Options(usage.Options):
 
         from pikachu.config.loading import load
         from pikachu.core.clock import use_monotonic_timers
-        from pikachu.server.composition import check_folders
+        from pikachu.server.files import check_folders
         from pikachu.server.log_output import configure
         from pikachu.server.service import PikachuService
         from pikachu.server.systemd import ServiceNotifier, passed_sockets

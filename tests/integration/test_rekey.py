@@ -19,7 +19,7 @@ from pikachu.config.loading import load
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.operations.rekey import next_file, prepare, promote, reseal
 from pikachu.server.application import Application
-from pikachu.server.composition import database_url
+from pikachu.server.files import database_url
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
 from pikachu.x509.keys import describe_private_key, load_private_key

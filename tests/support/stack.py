@@ -28,7 +28,8 @@ from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, Site
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application, Pools
-from pikachu.server.composition import SafetySettings, build, immediate_pools
+from pikachu.server.composition import SafetySettings, build
+from pikachu.server.pools import immediate_pools
 from pikachu.signers.ca_keys import KeySource
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Approval, Policy
-from pikachu.server.composition import immediate_pools
+from pikachu.server.pools import immediate_pools
 from pikachu.storage.store import Store
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import pytest
 
 from pikachu.core.concurrency import WorkerPool
-from pikachu.server.composition import immediate_pools
+from pikachu.server.pools import immediate_pools
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
 from tests.support.est import EST, PKCS10, basic, est_server, path

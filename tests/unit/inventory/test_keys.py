@@ -38,7 +38,7 @@ from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.inventory.keys import AT_ONCE, CHOICES, Keys, key_name
 from pikachu.inventory.templates import TemplateDraft
 from pikachu.ra.enrollment import Issued
-from pikachu.server.composition import threaded_pools
+from pikachu.server.pools import threaded_pools
 from pikachu.x509.csr import parse_csr, verify_csr
 from pikachu.x509.key_files import read_key_file
 from pikachu.x509.keys import (

@@ -28,7 +28,7 @@ from pikachu.inventory.new_certificates import (
     OrderedCertificate,
 )
 from pikachu.ra.enrollment import Issued
-from pikachu.server.composition import build_registration
+from pikachu.server.registration import build_registration
 from pikachu.x509.keys import KEY_NAMES
 from pikachu.x509.placeholder_keys import placeholder_public_key
 from pikachu.x509.spki import describe_spki

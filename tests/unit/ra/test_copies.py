@@ -18,7 +18,7 @@ from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role
 from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.est import ESTEnrollment
 from pikachu.ra.scep import SCEPEnrollment
-from pikachu.server.composition import Registration, build_registration
+from pikachu.server.registration import Registration, build_registration
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultySigner
 from tests.support.pki import make_csr, make_key, spki

@@ -16,7 +16,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import SYSTEM, Credentials
 from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.est import ESTEnrollment
-from pikachu.server.composition import build_registration
+from pikachu.server.registration import build_registration
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultyStore
 from tests.support.pki import make_csr

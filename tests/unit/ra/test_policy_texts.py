@@ -19,7 +19,7 @@ from pikachu.ra.default_policy import read_validity
 from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.preview import Preview
 from pikachu.server.application import Pools
-from pikachu.server.composition import immediate_pools
+from pikachu.server.pools import immediate_pools
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import CountingPool, HeldPool
 from tests.support.pki import make_csr

@@ -24,7 +24,7 @@ from pikachu.core.model.people import ANONYMOUS, SYSTEM
 from pikachu.core.model.times import utc
 from pikachu.core.recovery_interfaces import UNDECIDED, RecoveryDecision
 from pikachu.protocols.ocsp.messages import decode_request
-from pikachu.server.composition import database_url
+from pikachu.server.files import database_url
 from pikachu.va.crl_files import decode_crl
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509 import der
