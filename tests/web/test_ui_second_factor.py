@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pikachu.accounts.second_factors import SET_UP
-from pikachu.accounts.sessions import SECOND_STEP
-from pikachu.core.errors import AuthenticationFailed, NotAuthorized
+from pikachu.accounts.sessions import SECOND_STEP, SecondFactorNeeded
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, RateLimited
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Credentials, Role, Scope
 from pikachu.web.browsers import SESSION
@@ -22,6 +23,8 @@ from tests.support.totp import code_at
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
 NEW = "/account/second-factor/new"
+# What scripts of pages request.
+BACKGROUND = ("/session", "/live", "/live/panels", "/search/results?q=root", "/logs/lines", "/jobs/1/progress")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,29 @@ def test_codes_are_guessed_no_more_often_than_passwords(pages: Pages) -> None:
     assert pages.visitor().sign_in("target_1").status == 429
 
 
+def test_the_password_makes_no_address_familiar(pages: Pages) -> None:
+    """Codes are guessed from many addresses no more often than passwords are, also by who knows the password."""
+    account = pages.add("target_2")
+    secret, codes = set_up(pages, "target_2")
+    sessions, name = pages.stack.app.sessions, account.username
+    pages.clock.advance(4000)
+
+    def pending(address: str) -> str:
+        return failure_of(sessions.login(name, f"password of {name}", address, ""), SecondFactorNeeded).pending
+
+    # A user who has signed in with both is no stranger there, however much is guessed elsewhere.
+    for address, code in (("192.0.2.7", code_at(secret, pages.clock.seconds())), ("192.0.2.8", codes[0])):
+        result_of(sessions.login_by_code(pending(address), code, address, ""))
+    for number in range(ACCOUNT_LIMIT):
+        address = f"198.51.100.{number // 5}"
+        failure_of(sessions.login_by_code(pending(address), "000000", address, ""), AuthenticationFailed)
+    address = "203.0.113.1"
+    failure_of(sessions.login(name, f"password of {name}", address, ""), RateLimited)
+    pages.clock.advance(30)
+    for address, code in (("192.0.2.7", code_at(secret, pages.clock.seconds())), ("192.0.2.8", codes[1])):
+        result_of(sessions.login_by_code(pending(address), code, address, ""))
+
+
 def test_the_first_step_ends(pages: Pages) -> None:
     """With its time, with another password, and when it was not made here."""
     account = pages.add("hesitant")
@@ -212,6 +238,8 @@ def test_demanded_by_a_setting(tmp_path: Path, demanded: str, others: int) -> No
         visitor = pages.visitor("root")
         for path in ("/", "/certificates", "/account", "/users"):
             assert visitor.request("GET", path).headers["Location"] == NEW
+        refused = {path: visitor.request("GET", path).status for path in BACKGROUND}
+        assert refused == {path: 200 if path == "/session" else 403 for path in BACKGROUND}
         failure_of(stack.app.authenticator.basic("root", "password of root", ""), AuthenticationFailed)
         secret, _ = set_up(pages, "root")
         assert visitor.request("GET", "/certificates").status == 200

@@ -25,7 +25,7 @@ from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.auth.permissions import Audience, in_audience
-from pikachu.core.errors import AuthenticationFailed, PikachuError
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.people import ANONYMOUS
 from pikachu.core.model.sign_in import Draft, EndedSession
@@ -189,6 +189,8 @@ class UIResource(Resource):
             page.admit(visit.principal)
             if visit.account is not None and not page.admits_restricted:
                 restriction = self._sessions.restriction(visit.account)
+                if restriction is not None and page.background:
+                    raise NotAuthorized(f"Open a page first: this account has to {restriction}.")
                 if restriction is not None:
                     return await self._reply(visit, restriction_page(restriction), cookies, new_cookies)
             if page.method == "POST":

@@ -166,7 +166,7 @@ class Page:
     @property
     def admits_restricted(self) -> bool:
         """Whether an account may open the page before it has done what is demanded of it at sign-in."""
-        return self.restricted or self.background or self.audience is Audience.ANYONE
+        return self.restricted or self.audience is Audience.ANYONE
 
     def admit(self, principal: Principal) -> None:
         """Check that the principal may see the page at all.

@@ -93,7 +93,7 @@ class SignInPages(Pages):
         visit.cookies.append(cookie(SESSION, "", seconds=0))
         return Redirect("/login", notice="You are signed out.")
 
-    @page("GET", "/session", audience=Audience.USER, background=True)
+    @page("GET", "/session", audience=Audience.USER, background=True, restricted=True)
     async def remaining(self, visit: PageRequest) -> PageReply:
         """Return the seconds until the session ends, for the warning before that."""
         return self._remaining(visit)
