@@ -286,7 +286,9 @@ class Authenticator:
         if person is not None:
             account, reason = await self._record(person, account, address)
         if account is not None and reason is None:
-            self._limits.password_succeeded(username, address)
+            if not account.has_second_factor:
+                # Otherwise who knows only the password would be no stranger for whom codes are counted.
+                self._limits.password_succeeded(username, address)
             if person is None and name is not None:
                 self._cached.put(name, (began, account))
             return account

@@ -65,6 +65,7 @@ class SecondFactors:
             if step is not None:
                 if not await self._store.use_totp_step(account.id, step):
                     await self._refuse(account, address, "this code was used before")
+                self._limits.password_succeeded(account.username, address)
                 return "one-time password"
         digest = recovery_digest(account.id, code)
         if digest is None:
@@ -81,6 +82,7 @@ class SecondFactors:
         )
         if not await self._store.use_recovery_code(account.id, digest, event, utc(self._clock.seconds())):
             await self._refuse(account, address, "wrong recovery code")
+        self._limits.password_succeeded(account.username, address)
         return "recovery code"
 
     async def _refuse(self, account: Account, address: str, reason: str) -> NoReturn:
