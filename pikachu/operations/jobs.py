@@ -42,6 +42,8 @@ from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_exports import JobFile
 
 _KIND: Final = "job"
+# Scopes that show objects of other accounts.
+_SEES_OTHERS: Final = frozenset({Scope.ADMIN, Scope.OPERATE, Scope.AUDIT})
 # Objects that are read at a time.
 _BATCH: Final = 1000
 
@@ -137,12 +139,16 @@ class Jobs:
     async def file(self, actor: Principal, job_id: int) -> JobFile:
         """Return the file of one's own export, and record that it was taken.
 
-        Fails with NotFound without a file, or when it was deleted after a week; with NotAuthorized for another's job,
-        and with Conflict while the job runs.
+        Fails with NotFound without a file, or when it was deleted after a week; with NotAuthorized for another's job or
+        one that saw more of others than *actor* may now, and with Conflict while the job runs.
         """
         job = await self.get(actor, job_id)
         if job.owner_id != actor.owner_id:
             raise NotAuthorized("Only the user who created this job can download its file.")
+        if not job.scopes & _SEES_OTHERS <= actor.scopes:
+            raise NotAuthorized(
+                "This file was written with rights that you don't have now. Create another export with your own."
+            )
         if job.action is JobAction.EXPORT and job.state is JobState.RUNNING:
             raise Conflict("This job has not ended. Wait until it is complete.")
         if not job.has_file(self._now()):

@@ -191,7 +191,7 @@ def test_demoted_account(rest: REST) -> None:
     finish(rest)
     outcomes = results(rest, job, "root")
     assert [outcomes[one][0] for one in users] == ["done"] * GROUP + ["failed"] * 3
-    assert "admins only" in outcomes[users[-1]][1]
+    assert "administrators only" in outcomes[users[-1]][1]
 
 
 def test_cancel(rest: REST, mine: list[CertificateRecord]) -> None:
@@ -430,6 +430,32 @@ def test_export(rest: REST, mine: list[CertificateRecord], format_: str) -> None
     create(rest, ids=[mine[0].id])
     finish(rest)
     assert rest.good("GET", f"/jobs/{job['id']}", who="alice")["size"] == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "resource"),
+    [(Role.ADMIN, "users"), (Role.AUDITOR, "users"), (Role.AUDITOR, "certificates"), (Role.OPERATOR, "certificates")],
+)
+def test_files_of_former_rights(rest: REST, mine: list[CertificateRecord], role: Role, resource: str) -> None:
+    """A file about others needs the rights that wrote it: neither another role nor a lesser token gets it."""
+    name = f"former_{role.value}"
+    account = rest.add(name, role)
+    ids = [mine[0].id if resource == "certificates" else rest.accounts["alice"].id]
+    job = create(rest, name, action="export", resource=resource, ids=ids, arguments={"format": "csv"})
+    own = rest.stack.issue(f"{name}.example.com", owner_id=account.id).record
+    other = create(rest, "alice", action="export", ids=[mine[0].id], arguments={"format": "csv"})
+    finish(rest)
+    path = f"/jobs/{job['id']}/file"
+    _, lesser = result_of(rest.stack.app.tokens.create(SYSTEM, account.id, "lesser", frozenset({Scope.READ})))
+    assert "rights" in rest.bad(403, "GET", path, token=lesser)["detail"]
+    assert rest.call("GET", path, who=name).status == 200
+    result_of(rest.stack.app.accounts.update(SYSTEM, account.id, role=Role.USER))
+    assert "rights" in rest.bad(403, "GET", path, who=name)["detail"]
+    # One's own is for every token of one's own that reads.
+    job = create(rest, name, action="export", ids=[own.id], arguments={"format": "csv"})
+    finish(rest)
+    assert rest.call("GET", f"/jobs/{job['id']}/file", token=lesser).status == 200
+    assert rest.call("GET", f"/jobs/{other['id']}/file", who="alice").status == 200
 
 
 @pytest.mark.parametrize("resource", ["keys", "csrs", "challenge-passwords", "users"])
