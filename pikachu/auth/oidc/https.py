@@ -63,7 +63,7 @@ class ProviderClient:
             raise Unavailable(_FAILED, reason=f"{url}: status {status}, {len(content)} bytes")
         try:
             document = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unavailable(_FAILED, reason=f"{url}: no JSON") from error
         if not isinstance(document, dict):
             raise Unavailable(_FAILED, reason=f"{url}: no JSON object")

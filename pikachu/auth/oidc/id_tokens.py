@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,7 +57,7 @@ def verified_claims(token: str, keys: Mapping[str, Any], expected: Expected) -> 
         raise UnknownKey from error
     except errors.JoseError as error:
         raise _refused(f"the ID token is wrong: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _refused("the ID token is malformed") from error
     _check(claims, expected)
     return dict(claims)
@@ -84,7 +85,8 @@ def _check(claims: Mapping[str, Any], expected: Expected) -> None:
     if "nbf" in claims and _time(claims, "nbf") > expected.now + _LEEWAY_SECONDS:
         raise _refused("the ID token is not valid yet")
     nonce = claims.get("nonce")
-    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), expected.nonce.encode()):
+    # Not compared as UTF-8: JSON can have characters that have none.
+    if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(errors="replace"), expected.nonce.encode()):
         raise _refused("the ID token is for another sign-in")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 1 <= len(subject) <= _MAXIMUM_SUBJECT or not subject.isprintable():
@@ -96,7 +98,8 @@ def _check(claims: Mapping[str, Any], expected: Expected) -> None:
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    # JSON as Python reads it has NaN, which is neither before nor after any time.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise _refused(f"the ID token lacks {name}")
     return float(value)
 

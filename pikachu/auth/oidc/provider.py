@@ -147,10 +147,12 @@ class Provider:
         # OpenID Connect Discovery section 4.3: another issuer's document could name another issuer's endpoints.
         named = document.get("issuer")
         same = isinstance(named, str) and named.rstrip("/") == self.issuer.rstrip("/")
-        if not same or not all(_is_address(document.get(name)) for name in _ENDPOINTS):
+        schemes = ("https://",) if self.issuer.startswith("https://") else ("https://", "http://")
+        addresses = [document.get(name) for name in _ENDPOINTS]
+        if not same or not all(isinstance(one, str) and one.startswith(schemes) for one in addresses):
             raise Unavailable(
                 "The sign-in provider's configuration is wrong. Tell an administrator.",
-                reason=f"the discovery document of {self.issuer} is for another issuer, or lacks an endpoint",
+                reason=f"the discovery document of {self.issuer} is for another issuer, or lacks an endpoint with TLS",
             )
         return document
 
@@ -161,7 +163,3 @@ class Provider:
         document = await self._pool.run(self._client.get, url)
         self._documents[url] = (self._clock.seconds(), document)
         return document
-
-
-def _is_address(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://"))

@@ -21,10 +21,11 @@ from pikachu.core.errors import AuthenticationFailed, Unavailable
 from tests.support.deferreds import failure_of, result_of
 
 pytest.importorskip("joserfc", reason="joserfc is not installed")
-from joserfc import jwk, jwt
+from joserfc import jwk, jws, jwt
 
 ISSUER = "https://id.example.com"
 NOW = 1_800_000_000
+DEEP = b'{"alg": "ES256", "x": %s%s}' % (b"[" * 20_000, b"]" * 20_000)
 Claims = dict[str, Any]
 KEY = jwk.ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
 OTHER = jwk.ECKey.generate_key("P-256", {"kid": "one"})
@@ -60,6 +61,7 @@ class FakeClient:
     asked: list[str] = field(default_factory=list)
     form: Mapping[str, list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    document: Mapping[str, object] = field(default_factory=dict)
 
     def get(self, url: str) -> dict[str, Any]:
         self.asked.append(url)
@@ -69,7 +71,8 @@ class FakeClient:
             return {"keys": [{"kty": "new"}, *(key.as_dict(private=False) for key in self.keys)]}
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         paths = ("/authorize?tenant=1", "/token", "/keys")
-        return {"issuer": self.issuer, **{name: ISSUER + path for name, path in zip(names, paths, strict=True)}}
+        endpoints = {name: ISSUER + path for name, path in zip(names, paths, strict=True)}
+        return {"issuer": self.issuer, **endpoints, **self.document}
 
     def post(self, url: str, body: str, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
         self.asked.append(url)
@@ -107,7 +110,11 @@ def signed(content: Claims, key: Any = KEY, **header: Any) -> str:
 
 def unsigned(header: dict[str, Any], content: Claims, signature: bytes = b"") -> str:
     parts = (json.dumps(header).encode(), json.dumps(content).encode(), signature)
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    return ".".join(encoded(part) for part in parts)
+
+
+def encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 def test_a_good_answer(world: World) -> None:
@@ -154,6 +161,13 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "issued long ago": lambda: signed(claims(iat=NOW - 3600)),
     "issued in the future": lambda: signed(claims(iat=NOW + 120)),
     "not valid yet": lambda: signed(claims(nbf=NOW + 120)),
+    "expiry that is no number": lambda: signed(claims(exp=float("nan"))),
+    "expiry without an end": lambda: signed(claims(exp=float("inf"))),
+    "nonce without UTF-8": lambda: jws.serialize_compact(
+        {"alg": "ES256", "kid": "one"}, json.dumps(claims(nonce="\ud800")), KEY
+    ),
+    "deep header": lambda: f"{encoded(DEEP)}.{encoded(b'{}')}.{encoded(b'x' * 64)}",
+    "deep claims": lambda: jws.serialize_compact({"alg": "ES256", "kid": "one"}, DEEP, KEY),
     "no nonce": lambda: signed(claims(nonce=None)),
     "another nonce": lambda: signed(claims(nonce="other")),
     "nonce as a list": lambda: signed(claims(nonce=["nonce"])),
@@ -216,6 +230,17 @@ def test_the_request(world: World) -> None:
     assert len({first.state, first.nonce, first.verifier, second.state, second.nonce, second.verifier}) == 6
     assert "prompt" not in query
     assert parse_qs(urlsplit(again).query)["prompt"] == ["login"]
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri"])
+def test_endpoints_without_tls(world: World, name: str) -> None:
+    """A provider with TLS leads to none without it, nor to another kind of address."""
+    for address in ("http://id.example.com/x", "file:///etc/passwd", "javascript:alert(1)", "", 1, None):
+        world.client.document = {name: address}
+        provider = Provider(
+            settings=SETTINGS, client_secret=None, client=world.client, pool=ImmediatePool(), clock=world.clock
+        )
+        failure_of(Deferred.fromCoroutine(provider.begin("https://ca.example.org/cb")), Unavailable)
 
 
 def test_other_answers(world: World) -> None:
