@@ -172,6 +172,8 @@ class Authenticator:
         account = entry[1]
         if account.password_hash is None or self._beside_password(account) is not None:
             return None
+        if Scope.ENROLL not in ROLE_SCOPES[account.role]:
+            return None
         self._limits.check_password(username, address)
         if not self._hasher.was_verified(account.password_hash, credentials.password or ""):
             return None
@@ -184,7 +186,8 @@ class Authenticator:
 
         A challenge password in the CSR is verified by :meth:`challenge`.
 
-        Fails like :meth:`client_certificate` and :meth:`basic`: invalid credentials are never ignored.
+        Fails like :meth:`client_certificate` and :meth:`basic`: invalid credentials are never ignored.  Fails with
+        NotAuthorized for an account that may not enroll.
         """
         if credentials.peer_certificate is not None:
             return await self.client_certificate(
@@ -194,7 +197,7 @@ class Authenticator:
             password = credentials.password or ""
             if _TOKEN.fullmatch(password):
                 return await self._token_of(credentials.username, password, credentials.address)
-            return await self.basic(credentials.username, password, credentials.address)
+            return _enrolling(await self.basic(credentials.username, password, credentials.address))
         return Principal(PrincipalKind.ANONYMOUS, "anonymous", address=credentials.address)
 
     @uncancelled
@@ -238,9 +241,7 @@ class Authenticator:
         principal = await self.token(text, address)
         if principal.name.casefold() != username.casefold():
             raise AuthenticationFailed(_WRONG_TOKEN, reason="the token of another account", address=address)
-        if Scope.ENROLL not in principal.scopes:
-            raise NotAuthorized(f"this needs the scope {Scope.ENROLL}")
-        return principal
+        return _enrolling(principal)
 
     def restriction(self, account: Account) -> Restriction | None:
         """Return what the account has to do on the pages before anything else, or None."""
@@ -547,6 +548,16 @@ class Authenticator:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
+
+
+def _enrolling(principal: Principal) -> Principal:
+    """Return *principal* if role and token let it enroll.
+
+    :raises NotAuthorized: they don't.
+    """
+    if Scope.ENROLL not in principal.scopes:
+        raise NotAuthorized(f"This needs the scope {Scope.ENROLL}, which the account's role or the token lacks.")
+    return principal
 
 
 def _inactive_reason(account: Account) -> str:

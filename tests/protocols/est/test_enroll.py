@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pikachu.core.model.certificates import CertificateStatus
 from pikachu.core.model.events import Event
-from pikachu.core.model.people import AccountState, Credentials
+from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role
 from pikachu.core.model.policies import Approval
 from pikachu.server.listeners import ClientCertificates
 from tests.protocols.est.refusals import refused
@@ -206,6 +207,20 @@ def test_cached_accounts(est: EST) -> None:
     assert cached(replace(right, peer_certificate=b"another way")) is None
     est.stack.clock.advance(1)
     assert cached(right) is None
+
+
+@pytest.mark.parametrize("operation", ["simpleenroll", "serverkeygen"])
+@pytest.mark.parametrize(("role", "status"), [(Role.OPERATOR, 200), (Role.AUDITOR, 403)])
+def test_roles(est: EST, operation: str, role: Role, status: int) -> None:
+    """ROL-1: auditors get no certificate, neither by their own password nor right after they became auditors."""
+    account = est.account("bob").owner_id
+    assert account is not None
+    enroll = partial(est.send, path(operation), headers=basic("bob"))
+    assert enroll(body=make_csr(subject="before.example.com")[1]).status == 200
+    result_of(est.stack.app.accounts.update(SYSTEM, account, role=role))
+    for name in ("after", "again"):
+        assert enroll(body=make_csr(subject=f"{name}.example.com")[1]).status == status
+    assert est.issued() == (1 if status == 403 else 3)
 
 
 @pytest.mark.parametrize(
