@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pikachu.auth.permissions import is_admin
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import BadTemplate, ConfigError, NotAuthorized, NotFound, Overloaded, PolicyViolation
@@ -285,9 +286,9 @@ def policy_variables(ca: str, key_identifier: bytes, public_url: str | None) -> 
 
 
 def may_use(policy: Policy, principal: Principal) -> bool:
-    """Return whether a principal may use a policy: a system policy, their own, or any as an administrator."""
+    """Return whether a principal may use a policy: a system policy, their own, or any as an administrator by scope."""
     return (
-        policy.system or principal.is_admin or (policy.owner_id is not None and policy.owner_id == principal.owner_id)
+        policy.system or is_admin(principal) or (policy.owner_id is not None and policy.owner_id == principal.owner_id)
     )
 
 

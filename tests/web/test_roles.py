@@ -201,6 +201,27 @@ def test_secrets_stay_with_their_owners(world: World) -> None:
             visitor.get(path, status=status)
     page = text_of(pages.visitor("audrey", confirmed=True).get(f"/challenge-passwords/{challenge.id}"))
     assert "Auditors can't view challenge passwords" in page
+    # Nor one of their own, from when they had another role.
+    former = pages.add("former", Role.USER)
+    own, _ = result_of(pages.stack.app.challenge_passwords.create(account_principal(former, "192.0.2.1")))
+    visitor = pages.visitor("former")
+    assert "Copy" in visitor.get(f"/challenge-passwords/{own.id}")
+    result_of(pages.stack.app.accounts.update(SYSTEM, former.id, role=Role.AUDITOR))
+    assert "Auditors can't view challenge passwords" in text_of(visitor.get(f"/challenge-passwords/{own.id}"))
+    assert "data-copy-from" not in visitor.get("/challenge-passwords")
+
+
+def test_tokens_of_administrators_use_policies_of_others_by_scope(world: World) -> None:
+    """A token without the scope of administrators uses no more policies than it sees."""
+    rest = world.rest
+    body = {"name": "own of alice", "validity_days": 9, "extensions": DEFAULT_EXTENSIONS}
+    rest.good("POST", "/policies", body, who="alice", status=201)
+    _, lesser = result_of(
+        rest.stack.app.tokens.create(SYSTEM, rest.accounts["root"].id, "lesser", frozenset({Scope.ENROLL, Scope.READ}))
+    )
+    order = {"csr": csr_pem(), "policy": "own of alice"}
+    rest.bad(404, "POST", "/certificates", order, token=lesser)
+    rest.good("POST", "/certificates", order, who="root", status=201)
 
 
 def test_auditors_read_users_configuration_and_log(world: World) -> None:

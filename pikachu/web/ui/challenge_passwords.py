@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pikachu.accounts.challenge_passwords import MAX_VALIDITY, ChallengePasswords, Purpose
-from pikachu.auth.permissions import Audience
+from pikachu.auth.permissions import Audience, in_audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.config.configuration import Configuration
 from pikachu.config.setting_types import duration
@@ -150,7 +150,9 @@ class ChallengePasswordsPages(Pages):
     async def view(self, visit: PageRequest) -> PageReply:
         """Show it; the text of another user's one is revealed by a click only, which is recorded."""
         row = await self._row(visit, visit.id)
-        text = await self._challenge_passwords.reveal(visit.principal, visit.id) if row.is_own else ""
+        # One of a former user may be an auditor's, who may not see its text.
+        shown = row.is_own and in_audience(visit.principal, Audience.REQUESTER)
+        text = await self._challenge_passwords.reveal(visit.principal, visit.id) if shown else ""
         return HtmlPage("challenges/view.html", {"row": row, "text": text})
 
     @page("GET", "/challenge-passwords/<id>/text", audience=Audience.REQUESTER)
