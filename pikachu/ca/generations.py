@@ -112,6 +112,11 @@ class Generations:
         """Return the files of that issuing CA's generations, or None."""
         return self._files.get(name)
 
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Why changed files of an issuing CA can't be used, by its name; the messages contain paths."""
+        return dict(self._failed)
+
     # --- loading ------------------------------------------------------------------------
 
     def load(self) -> dict[str, IssuingCA]:

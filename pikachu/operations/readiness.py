@@ -173,9 +173,16 @@ class Readiness:
             return self._states
         return await self._flights.run(None, self._check_all)
 
+    @uncancelled
+    async def refresh(self, *names: str) -> None:
+        """Run these checks, whose changes the log then has although nobody asks for their states."""
+        checks = self._all()
+        for name in names:
+            await self._state(name, checks.get(name))
+
     async def _check_all(self) -> dict[str, State]:
         checks = self._all()
-        self._probes = {name: self._probes.get(name) or _Probe(name, self._clock) for name in checks}
+        self._probes = {name: probe for name, probe in self._probes.items() if name in checks}
         results = await gatherResults([self._state(name, check) for name, check in checks.items()])
         self._states = dict(zip(checks, results, strict=True))
         self._finished_at = self._clock.seconds()
@@ -183,6 +190,8 @@ class Readiness:
 
     def _state(self, name: str, check: Check | None) -> Deferred[State]:
         if check is not None:
+            if name not in self._probes:
+                self._probes[name] = _Probe(name, self._clock)
             return self._probes[name].state(check)
         disabled: Deferred[State] = Deferred()
         disabled.callback(_DISABLED)

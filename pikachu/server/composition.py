@@ -50,6 +50,7 @@ from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_exports import JobExports
+from pikachu.operations.node_checks import NodeChecks
 from pikachu.operations.quick_search import QuickSearch
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
@@ -285,7 +286,10 @@ def _assemble(
         folders=growing_folders(config),
         min_free_bytes=config.default.min_free_space,
     )
-    more_checks = key_source_checks(keys.sources) | engine_checks(issuers) | directory_check(directory)
+    node_checks = NodeChecks(store=store, issuers=issuers, files=generations, clock=clock)
+    more_checks = (
+        key_source_checks(keys.sources) | engine_checks(issuers) | directory_check(directory) | node_checks.checks()
+    )
     readiness = Readiness(clock, {**checks.standing(), **more_checks}, checks.of_issuers)
     guide = Guide()
     stored_keys = Keys(store, sealer, issuers, pools.keys, clock)

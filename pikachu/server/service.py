@@ -31,6 +31,7 @@ from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node, Notification, Topic
 from pikachu.http.request import Site
 from pikachu.operations.metrics import ListenerNumbers
+from pikachu.operations.node_checks import NODE_CHECKS
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
 from pikachu.server.ca_loading import ca_files
@@ -54,6 +55,8 @@ POLL_SECONDS = 0.25
 RENEWAL_CHECK_SECONDS = 3600
 # A node whose session with PostgreSQL was lost is taken for dead by servers that start, until this has passed.
 HEARTBEAT_SECONDS = 15
+# How often schema and CA files are compared with what other nodes use, for the log; probes do it more often.
+NODE_CHECK_SECONDS = 15
 # The rest after each batch of certificates that enters the search index, which leaves the database to issuance.
 INDEXING_SECONDS = 0.1
 # How often jobs are looked for that another node has created, or that were interrupted.
@@ -114,6 +117,7 @@ class PikachuService(Service):
             *self._elections(),
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
+            _Loop("comparing this node with others", self._compare_node, NODE_CHECK_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
             _Loop("looking for jobs", self._run_jobs, JOBS_SECONDS, reactor),
             _Loop("filling batches", self._fill_batches, BATCHES_SECONDS, reactor),
@@ -387,6 +391,10 @@ class PikachuService(Service):
         """Renew this node's heartbeat; other checks report a database that does not answer."""
         with suppress(StoreUnavailable):
             await self.app.store.keep_node(self._node, utc(self._clock.seconds()))
+
+    async def _compare_node(self) -> None:
+        """Log what other nodes have changed and this one lacks."""
+        await self.app.readiness.refresh(*NODE_CHECKS)
 
     async def _recover(self) -> None:
         """Bring this CA and its engine into agreement; the same failure is logged once."""

@@ -16,6 +16,7 @@ from pikachu.core.model.certificates import (
     OWN_POLICY,
     CertificateRecord,
     Infrastructure,
+    IssuerRecord,
     Method,
     OwnCertificate,
     RevocationReason,
@@ -28,7 +29,7 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import leave_device
-from pikachu.storage.revocation import insert_credential, record_change
+from pikachu.storage.revocation import ISSUER_COLUMNS, insert_credential, issuer_record, record_change
 from pikachu.storage.schema import certificates, issuers
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.x509.certificate import parse_certificate
@@ -156,6 +157,7 @@ def revoked_cas(tx: Transaction) -> list[RevokedCA]:
     return [_revoked_ca(row) for row in tx.rows(_revoked)]
 
 
+_generations: Final = select(*ISSUER_COLUMNS).order_by(issuers.c.id)
 _of_issuer: Final = (
     select(*CERTIFICATE_COLUMNS)
     .join(issuers, issuers.c.id == _c.issuer_id)
@@ -180,6 +182,11 @@ class InfrastructureStore(StoreSection):
     def revoked_cas(self, tx: Transaction) -> list[RevokedCA]:
         """Return the revoked certificates of issuing CAs."""
         return revoked_cas(tx)
+
+    @read_transaction
+    def generations(self, tx: Transaction) -> list[IssuerRecord]:
+        """Return the generations of all CAs, of every node, by id."""
+        return [issuer_record(row) for row in tx.rows(_generations)]
 
     @read_transaction
     def issued_by_parent(self, tx: Transaction, key_identifier: bytes) -> list[CertificateRecord]:

@@ -86,6 +86,12 @@ def _state(database: Database) -> SchemaState:
     return SchemaState.CURRENT if version == HEAD else SchemaState.OLDER
 
 
+def newer_schema(tx: Transaction) -> str | None:
+    """Return the version of the schema if it is newer than this program, or None."""
+    row = tx.row(_version)
+    return None if row is None or row[0] is None or row[0] in VERSIONS else str(row[0])
+
+
 def migrate(url: str) -> SchemaState:
     """Create or migrate the schema and return its previous state.
 

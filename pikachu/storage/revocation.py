@@ -100,9 +100,15 @@ _release_recovered: Final = (
     .values(decision="drop")
 )
 
-_issuer: Final = select(
-    issuers.c.id, issuers.c.name, issuers.c.key_identifier, issuers.c.certificate, issuers.c.created_at
-).where(issuers.c.key_identifier == bindparam("b_key"))
+#: What :func:`issuer_record` reads.
+ISSUER_COLUMNS: Final = (
+    issuers.c.id,
+    issuers.c.name,
+    issuers.c.key_identifier,
+    issuers.c.certificate,
+    issuers.c.created_at,
+)
+_issuer: Final = select(*ISSUER_COLUMNS).where(issuers.c.key_identifier == bindparam("b_key"))
 _insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certificate", "created_at", "crl_number")
 _renew_issuer: Final = (
     update(issuers).where(issuers.c.id == bindparam("b_id")).values(name=bindparam("n"), certificate=bindparam("der"))
@@ -195,7 +201,8 @@ def _about(event: Event, record: CertificateRecord) -> Event:
     return replace(event, owner_id=record.owner_id, details={**event.details, "subject": record.subject})
 
 
-def _issuer_record(row: Row) -> IssuerRecord:
+def issuer_record(row: Row) -> IssuerRecord:
+    """Return the record of a row of :data:`ISSUER_COLUMNS`."""
     return IssuerRecord(row[0], row[1], bytes(row[2]), bytes(row[3]), moment(row[4]))
 
 
@@ -217,7 +224,7 @@ def register_issuer(
         tx.write(_renew_issuer, {"b_id": row[0], "n": name, "der": certificate})
     row = tx.row(_issuer, {"b_key": key_identifier})
     assert row is not None  # noqa: S101 - written above
-    return _issuer_record(row)
+    return issuer_record(row)
 
 
 def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[ServiceCredential]:

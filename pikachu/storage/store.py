@@ -7,7 +7,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Final, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,7 +40,7 @@ from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.jobs import JobStore
 from pikachu.storage.keys import KeyStore
 from pikachu.storage.leases import LeaseStore
-from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
+from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, newer_schema, schema_state
 from pikachu.storage.nodes import NodeLock, NodeStore
 from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
 from pikachu.storage.owners import OwnerStore
@@ -238,6 +238,12 @@ class Store(
     def sealed_samples(self) -> Deferred[list[Sealed]]:
         """Return the newest sealed value of each kind."""
         return self._read("sealed_samples", newest_sealed)
+
+    def newer_schema(self) -> Deferred[str | None]:
+        """Return the version of the schema if a newer program has migrated the database meanwhile, or None."""
+        if in_memory(self.database.url):
+            return succeed(None)
+        return self._read("newer_schema", newer_schema)
 
     def release_connections(self) -> None:
         """Close the connections before a fork, so that no child process shares them."""

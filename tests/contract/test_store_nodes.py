@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from pikachu.core.errors import StoreUnavailable
+from pikachu.storage.database import in_memory
 from tests.support.databases import NOW, Opened, opened, wait_until
 
 #: A server that holds its place until it is killed.
@@ -127,3 +128,25 @@ def test_a_lost_session(postgresql_url: str) -> None:
         with pytest.raises(StoreUnavailable):
             other.store.hold_node(node)
     engine.dispose()
+
+
+def test_a_newer_schema(db: Opened) -> None:
+    """A running server learns that a newer one has migrated the database; one in memory belongs to it alone."""
+    assert db.get(db.store.newer_schema()) is None
+    if in_memory(db.store.database.url):
+        return
+    engine = create_engine(db.url)
+    with engine.begin() as connection:
+        before = connection.execute(text("SELECT version_num FROM pikachu_schema")).scalar()
+        connection.execute(text("UPDATE pikachu_schema SET version_num = '9999'"))
+    assert db.get(db.store.newer_schema()) == "9999"
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE pikachu_schema SET version_num = :before"), {"before": before})
+    engine.dispose()
+    assert db.get(db.store.newer_schema()) is None
+
+
+def test_generations(db: Opened) -> None:
+    """Each node sees those of all nodes, in the order in which they came."""
+    found = [db.store.register_issuer("ec", key, b"certificate", NOW) for key in (b"first", b"second")]
+    assert db.get(db.store.generations())[-2:] == found

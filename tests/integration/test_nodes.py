@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
+from sqlalchemy import create_engine, text
 
 from pikachu.cli.session import done, operator
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.storage.database import parse_url
 from tests.support.fleet import basic, certificate_of, enroll, new_account, ocsp_status, on_crl
 from tests.support.nodes import two_nodes
 from tests.support.pki import make_csr
@@ -119,3 +123,36 @@ def test_the_leader_fails(tmp_path: Path, postgresql: PostgreSQL, how: signal.Si
             assert first.stop() == 0
         assert second.stop() == 0
         assert "Traceback" not in second.log + second.console
+
+
+def degraded(node: Server) -> dict[str, str]:
+    """Return the messages of its degraded checks; the node is ready all the same."""
+    answer = node.ask("http", "/readyz")
+    assert answer.status == 200, answer.text
+    found = json.loads(answer.text)
+    return {name: found["messages"][name] for name, state in found["checks"].items() if state == "degraded"}
+
+
+def test_a_node_that_lags_behind(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    """It says so, and what to do, when a CA was rotated or the schema migrated elsewhere, until that is done."""
+    url = new_url(postgresql)
+    with two_nodes(tmp_path, url) as (first, second):
+        first.start()
+        second.start()
+        first.run("ca", "rotate", "ec", "--now")
+        wait_until(lambda: "ca_files" in degraded(second), "the second node lacks the new generation")
+        assert "ec.crt ([CA] SUBCA_CERT_PATH_EC)" in degraded(second)["ca_files"]
+        assert degraded(first) == {}
+        for path in first.folder.glob("ec*"):
+            shutil.copy2(path, second.folder / path.name)
+        wait_until(lambda: "signs now" in second.log, "the second node takes the copied files")
+        wait_until(lambda: degraded(second) == {}, "both have the same files")
+        engine = create_engine(parse_url(url))
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE pikachu_schema SET version_num = '9999'"))
+        engine.dispose()
+        for node in (first, second):
+            wait_until(lambda node=node: "schema" in degraded(node), "it is told")  # type: ignore[misc]
+            assert node.log.count("has migrated the database to schema 9999") == 1
+            assert node.stop() == 0
+            assert "Traceback" not in node.log + node.console
