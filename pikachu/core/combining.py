@@ -77,6 +77,9 @@ class CombinedCalls(Generic[A, R]):
         outcomes: Sequence[R | Exception]
         try:
             outcomes = self._work([call.argument for call in calls])
+            if len(outcomes) != len(calls):
+                # Whose outcomes they are is unknown, and a thread without one would wait for ever.
+                raise RuntimeError(f"{len(outcomes)} outcomes of {len(calls)} calls")
         except Exception as error:  # noqa: BLE001 - each caller gets it
             outcomes = [error] * len(calls)
         for call, outcome in zip(calls, outcomes, strict=True):

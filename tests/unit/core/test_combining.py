@@ -74,6 +74,25 @@ def test_a_failure_is_that_of_all() -> None:
         assert combined.call(7) == 7
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_other_numbers_of_outcomes(count: int) -> None:
+    """Nobody gets the outcome of another call, or waits for ever, when work returns too few or too many."""
+    gate = Gate()
+    combined: CombinedCalls[int, int] = CombinedCalls(
+        lambda numbers: gate.work(numbers) if len(numbers) == 1 else [7] * count, at_once=1, most=2
+    )
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(combined.call, 1)
+        assert gate.entered.acquire(timeout=30)
+        others = [pool.submit(combined.call, number) for number in (2, 3)]
+        waiting(combined, 2)
+        gate.open.release()
+        assert first.result(30) == 2
+        for other in others:
+            with pytest.raises(RuntimeError, match="outcomes of 2 calls"):
+                other.result(30)
+
+
 def test_several_at_once() -> None:
     """As many go alone at the same time as may be under way."""
     gate = Gate()
