@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +30,7 @@ from pikachu.core.errors import (
 from pikachu.core.interfaces import Begun, IStore, Repeated
 from pikachu.core.metrics import CountsByLabel
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
+from pikachu.core.model.events import Event
 from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
@@ -335,36 +336,35 @@ class EnrollmentService:
         return Issued(record, self._authority.issuers.by_id(record.issuer_id) or issuance.issuer)
 
     async def _require_listed(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> None:
-        """Require that the list of the policy, if it has one, has the identity; a refusal is recorded.
-
-        The identity is that of the client certificate of a manufacturer, such as an IDevID, else the device's name.
-        """
-        required, principal = request.policy.limits.identities, request.principal
-        if required is None:
-            return
-        presented = principal.certificate
-        identity = issuance.device
-        if presented is not None and not presented.own:
-            sans = certificate_sans(presented.der)
-            identity = device_name(read_name(presented.subject_der), sans)
-        if identity and await self._store.is_listed(required, device_key(identity)):
-            return
-        error = PolicyViolation(
-            f"“{identity[:_MAX_SHOWN]}” is not on the list of identities “{required}”, which the policy requires. Have "
-            "an administrator add it to the list."
-        )
-        event = event_by(
-            principal,
+        received = request.verified.received
+        refused = event_by(
+            request.principal,
             "reject",
             "request",
-            identity[:_MAX_SHOWN],
+            "",
             request.owner_id,
-            subject=request.verified.csr.subject[:_MAX_SHOWN],
-            policy=request.policy.name,
-            identities=required,
-            method=request.verified.received.method.value,
-            reason=error.public,
+            subject=received.csr.subject[:_MAX_SHOWN],
+            method=received.method.value,
         )
+        await self.require_listed(request.policy, _presented_identity(request) or issuance.device, refused)
+
+    async def require_listed(self, policy: Policy, identity: str, refused: Event) -> None:
+        """Require that the list of a policy, if it has one, has the identity; a refusal is recorded.
+
+        The identity is that of the client certificate of a manufacturer, such as an IDevID, else the device's name.
+
+        :param refused: the event of the refusal, without what is known here.
+        """
+        required = policy.limits.identities
+        if required is None or (identity and await self._store.is_listed(required, device_key(identity))):
+            return
+        shown = identity[:_MAX_SHOWN]
+        error = PolicyViolation(
+            f"“{shown}” is not on the list of identities “{required}”, which the policy requires. Have an "
+            "administrator add it to the list."
+        )
+        known = {"policy": policy.name, "identities": required, "reason": error.public}
+        event = replace(refused, resource_name=shown, details={**refused.details, **known})
         await self._store.add_event(event, self._authority.now())
         raise error
 
@@ -400,6 +400,7 @@ class EnrollmentService:
             actor_ids=frozenset(actor for actor in actors if actor is not None),
             added_names=principal.added_names,
             device=issuance.device,
+            identity=_presented_identity(request),
             cached_account=principal.cached_account,
         )
 
@@ -495,6 +496,14 @@ class EnrollmentService:
         if state is RequestState.PENDING or approved:
             return Pending(earlier.request.id, self._settings.retry_after)
         return None
+
+
+def _presented_identity(request: AuthorizedRequest) -> str:
+    """Return the identity of the client certificate of a manufacturer, or an empty string without one."""
+    presented = request.principal.certificate
+    if presented is None or presented.own:
+        return ""
+    return device_name(read_name(presented.subject_der), certificate_sans(presented.der))
 
 
 def _log_ignored(csr: CertificationRequest, issuance: IssuanceRequest) -> None:

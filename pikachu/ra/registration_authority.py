@@ -249,7 +249,10 @@ class RegistrationAuthority:
     # --- approvals ----------------------------------------------------------------------
 
     def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord]:
-        """Approve a pending request and issue its certificate.  Fails with NotAuthorized, NotFound, Conflict."""
+        """Approve a pending request and issue its certificate.
+
+        Fails with NotAuthorized, NotFound, Conflict, and PolicyViolation for an identity that is not on the list.
+        """
 
         async def work() -> CertificateRecord:
             require_scope(approver, Scope.OPERATE)
@@ -259,6 +262,8 @@ class RegistrationAuthority:
             policy = await self._policy_of(request)
             await self._service.prepare(policy, request.method)
             issuance = self._issuance(request, parse_csr(request.csr), policy)
+            refused = event_by(approver, "reject", "request", "", request.owner_id, subject=request.subject)
+            await self._service.require_listed(policy, request.identity or issuance.device, refused)
             return await self._authority.issue_approved(request, issuance, approver, {"policy": policy.name})
 
         return start(work())

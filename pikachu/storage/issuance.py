@@ -357,7 +357,7 @@ class IssuanceStore(StoreSection):
             "csr_id": request.csr_id,
             "label": request.label,
             "validity_days": request.validity_days,
-            "details": to_json(request.details) if request.details else None,
+            "details": to_json({"identity": request.identity}) if request.identity else None,
             "added_names": request.added_names or None,
         }
         values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)

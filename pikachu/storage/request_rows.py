@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_, select, text
@@ -41,6 +42,7 @@ REQUEST_COLUMNS: Final = [
     _r.label,
     _r.csr_id,
     _r.added_names,
+    _r.details,
 ]
 # Free text is searched in this many of the newest requests, and in those without a certificate.
 _RECENT: Final = 5000
@@ -92,6 +94,7 @@ def request_record(row: Row) -> RequestRecord:
         row[22],
         row[23],
         b"" if row[24] is None else bytes(row[24]),
+        "" if row[25] is None else json.loads(row[25]).get("identity", ""),
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.core.errors import PolicyViolation
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.devices import Device
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
-from pikachu.core.model.policies import PolicyLimits
+from pikachu.core.model.policies import Approval, PolicyLimits
 from tests.support.deferreds import result_of
 from tests.support.est import est_server
 from tests.support.pki import make_ca, make_csr, make_leaf
@@ -119,3 +120,23 @@ def test_required_idevids(tmp_path: Path) -> None:
         known, other = (est.connect(make_leaf(maker, name)) for name in ("serial 1", "serial 2"))
         est.certificate(est.enroll(make_csr(subject="any name", slot=1)[1], tls=known))
         assert est.enroll(make_csr(subject="pump", slot=2)[1], tls=other).status == 400
+
+
+def test_idevids_of_approvals(tmp_path: Path) -> None:
+    """DEV-3: at an approval the identity that was presented counts, too."""
+    maker = make_ca(name="Maker root")
+    (tmp_path / "maker.crt").write_bytes(maker.pem)
+    settings = {("TRUSTED_HTTPS", "client_ca"): str(tmp_path / "maker.crt")}
+    with est_server(tmp_path / "server", changes=settings) as est:
+        app = est.stack.app
+        result_of(app.identity_lists.create(SYSTEM, "known", "serial 1"))
+        limits = PolicyLimits(identities="known")
+        est.policy("listed", default_for_est=True, limits=limits, approval=Approval.MANUAL)
+        known = est.connect(make_leaf(maker, "serial 1"))
+        assert est.enroll(make_csr(subject="any name", slot=1)[1], tls=known).status == 202
+        (waiting,) = result_of(app.store.requests(ListQuery(filters={"state": "pending"}))).items
+        result_of(app.identity_lists.replace(SYSTEM, 1, "any name"))
+        with pytest.raises(PolicyViolation):
+            result_of(app.registration.approve(SYSTEM, waiting.id))
+        result_of(app.identity_lists.replace(SYSTEM, 1, "SERIAL 1"))
+        assert result_of(app.registration.approve(SYSTEM, waiting.id)).common_name == "any name"

@@ -213,3 +213,22 @@ def test_required_identities(stack: Stack) -> None:
     rest.bad(422, "POST", "/certificates", ask("pump-1"), who="alice")
     rest.good("DELETE", path, who="root", status=204)
     rest.bad(422, "POST", "/certificates", ask("pump-3"), who="alice")
+
+
+def test_identities_of_approvals(stack: Stack) -> None:
+    """DEV-3: an approval looks at the list of that time, and a refused one leaves the request waiting."""
+    rest = make_rest(stack)
+    body = {"name": "pumps", "identities": "pump-1\n"}
+    path = f"/identity-lists/{rest.good('POST', '/identity-lists', body, who='root', status=201)['id']}"
+    policy = {"name": "listed", "validity_days": 10, "extensions": DEFAULT_EXTENSIONS, "system": True}
+    limits = {"limits": {"identities": "pumps"}, "approval": "manual"}
+    rest.good("POST", "/policies", {**policy, **limits}, who="root", status=201)
+    asked = {"csr": csr_pem("pump-1"), "policy": "listed"}
+    waiting = rest.good("POST", "/certificates", asked, who="alice", status=202)
+    approval = f"/approvals/{waiting['id']}/approval"
+    rest.good("PUT", path, {"identities": "pump-2"}, who="root")
+    assert "not on the list of identities" in rest.bad(422, "POST", approval, {}, who="root")["detail"]
+    event = rest.good("GET", "/events?type=reject&limit=1", who="root")["items"][0]
+    assert (event["resource_name"], event["details"]["identities"]) == ("pump-1", "pumps")
+    rest.good("PUT", path, {"identities": "pump-1"}, who="root")
+    rest.good("POST", approval, {}, who="root")

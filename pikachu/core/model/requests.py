@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
 from pikachu.core.model.certificates import Method
@@ -62,6 +60,7 @@ class NewRequest:
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
     :param device: the name of the device that the certificate would be for, or empty.
+    :param identity: the identity of a manufacturer's client certificate that was presented, or empty.
     :param cached_account: the account that has authenticated it, as it was cached; it must be unchanged.
     """
 
@@ -84,11 +83,11 @@ class NewRequest:
     challenge_id: int | None = None
     label: str | None = None
     validity_days: int | None = None
-    details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     csr_id: int | None = None
     actor_ids: frozenset[int] = frozenset()
     added_names: bytes = b""
     device: str = ""
+    identity: str = ""
     cached_account: Account | None = None
 
 
@@ -101,6 +100,7 @@ class RequestRecord:
     :param label: the label in the EST or SCEP path.
     :param csr_id: the id of the submitted stored CSR, or ``None``.
     :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
+    :param identity: the identity of a manufacturer's client certificate that was presented, or empty.
     """
 
     id: int
@@ -128,6 +128,7 @@ class RequestRecord:
     label: str | None = None
     csr_id: int | None = None
     added_names: bytes = b""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
