@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -34,8 +34,8 @@ class Offer:
     :param sealed: the secret for :meth:`SecondFactorAdministration.confirm`; only this server can have made it.
     """
 
-    secret: bytes
-    sealed: str
+    secret: bytes = field(repr=False)
+    sealed: str = field(repr=False)
 
 
 class SecondFactorAdministration:

@@ -139,6 +139,9 @@ def test_a_password_of_ones_own(pages: Pages) -> None:
     assert visitor.post("/generate", {}, page="/account/password").headers["Location"] == "/account/password"
     assert "Choose a password of your own first." in text_of(visitor.get("/account/password"))
     failure_of(pages.stack.app.authenticator.basic("beginner", "password of beginner", ""), AuthenticationFailed)
+    assert visitor.request("GET", "/search/results?q=beginner").status == 403
+    same = visitor.post("/account/password", {"current": "password of beginner", **first}, page="/account/password")
+    assert (same.status, "Choose another password" in text_of(same.body.decode())) == (400, True)
     change = {"current": "password of beginner", **NEW}
     assert visitor.post("/account/password", change, page="/account/password").status == 303
     assert visitor.request("GET", "/certificates").status == 200

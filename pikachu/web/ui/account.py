@@ -111,7 +111,10 @@ class AccountPages(Pages):
             password = visit.form.whole_text("password")
             if password != visit.form.whole_text("confirmation"):
                 raise MalformedRequest("the two passwords differ; type the same one twice")
-            await self._authenticator.confirm(visit.principal, visit.form.whole_text("current"))
+            current = visit.form.whole_text("current")
+            await self._authenticator.confirm(visit.principal, current)
+            if password == current:
+                raise MalformedRequest("Choose another password than the current one.")
             account = await self._accounts.change_password(visit.principal, password)
         except PikachuError as error:
             return self._password_form(visit, error)
