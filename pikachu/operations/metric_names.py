@@ -56,6 +56,16 @@ METRICS: Final[Mapping[str, Metric]] = {
     "pikachu_crl_this_update_timestamp_seconds": Metric("gauge", "When the newest CRL was made.", _CA),
     "pikachu_crl_next_update_timestamp_seconds": Metric("gauge", "When the newest CRL expires.", _CA),
     "pikachu_ca_not_after_timestamp_seconds": Metric("gauge", "When the certificate of a CA expires.", _CA),
+    "pikachu_ocsp_responder_not_after_timestamp_seconds": Metric(
+        "gauge",
+        "When the OCSP responder's certificate of a CA expires; a server renews those of its own issuing CAs.",
+        _CA,
+    ),
+    "pikachu_https_certificate_not_after_timestamp_seconds": Metric(
+        "gauge",
+        "When the HTTPS certificate in use expires.",
+        ("listener",),
+    ),
     "pikachu_certificates": Metric("gauge", "Certificates in the lists.", ("status",)),
     "pikachu_certificates_expiring": Metric("gauge", "Valid certificates that expire within so many days.", ("days",)),
     "pikachu_approvals_pending": Metric("gauge", "Enrollments that wait for approval."),

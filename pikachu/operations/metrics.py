@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -64,11 +65,13 @@ class ListenerNumbers:
     """The numbers of one listener.
 
     :param in_flight: returns the number of requests that are not answered yet.
+    :param certificate_end: returns the end of the TLS certificate in use; ``None`` for a listener without TLS.
     """
 
     name: str
     answered: TimesByLabel
     in_flight: Callable[[], int]
+    certificate_end: Callable[[], datetime] | None = None
 
 
 class Metrics:
@@ -170,9 +173,16 @@ class Metrics:
                 samples.add("pikachu_crl_this_update_timestamp_seconds", crl.this_update.timestamp(), *labels)
                 samples.add("pikachu_crl_next_update_timestamp_seconds", crl.next_update.timestamp(), *labels)
 
+        for ca, end in self._responder.responder_certificates():
+            labels = (ca.name, ca.key_identifier.hex()[:16])
+            samples.add("pikachu_ocsp_responder_not_after_timestamp_seconds", end.timestamp(), *labels)
+
     def _add_server(self, samples: _Samples) -> None:
         for one in self._listeners:
             samples.add("pikachu_http_requests_in_flight", one.in_flight(), one.name)
+            if one.certificate_end is not None:
+                not_after = one.certificate_end().timestamp()
+                samples.add("pikachu_https_certificate_not_after_timestamp_seconds", not_after, one.name)
             for labels, times in one.answered.items().items():
                 samples.add("pikachu_http_request_seconds", times, one.name, *labels)
         for pool in self._pools:

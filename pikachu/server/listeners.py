@@ -66,6 +66,7 @@ class _Identity:
 
     chain: Sequence[crypto.X509]
     key: crypto.PKey
+    not_after: datetime
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -110,6 +111,10 @@ class TLSContextSource:
         self._passphrase = passphrase
         self._identity = self._load_identity()
         self._context = self._make_context(self._identity)
+
+    def certificate_end(self) -> datetime:
+        """Return the end of the certificate in use, which the file may already have replaced."""
+        return self._identity.not_after
 
     def reload(self) -> None:
         """Read the files again; existing connections keep their certificates.
@@ -181,7 +186,7 @@ class TLSContextSource:
                 path=str(path),
                 end=f"{end:%Y-%m-%d}",
             )
-        return _Identity(chain, key)
+        return _Identity(chain, key, end)
 
     def _use_identity(self, context: SSL.Context, identity: _Identity) -> None:
         (name, path), (key_name, key_path) = self._certificate, self._key

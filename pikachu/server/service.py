@@ -223,8 +223,9 @@ class PikachuService(Service):
         resource, quick = self._sites.of(listener.name)
         proxies = proxy_settings(config, listener.name)
         site = Site(resource, self._clock, limits(config), quick, proxies, self._capacity, self._admission)
-        self._sites.metrics.watch_listener(ListenerNumbers(listener.name, site.answered, lambda: site.in_flight))
         tls = listener_tls(app, listener.name)
+        end = None if tls is None else tls.certificate_end
+        self._sites.metrics.watch_listener(ListenerNumbers(listener.name, site.answered, lambda: site.in_flight, end))
         if tls is not None:
             self._tls.append(tls)
         return ListenerService(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -389,6 +390,15 @@ class OCSPResponder:
         """The number of cached responses and their size in bytes."""
         return len(self._answers), self._answers.size
 
+    def responder_certificates(self) -> list[tuple[IssuingCA | OfflineCA, datetime]]:
+        """Return the CAs whose responders have certificates of their own, with the ends of those in use."""
+        used = {issuer_id: one.not_after for (issuer_id, _), one in self._responders.items() if one.certificates}
+        used |= {issuer_id: one.not_after for issuer_id, one in self._installed.items()}
+        cas: list[IssuingCA | OfflineCA] = [*self._issuers.all()]
+        if self._offline is not None:
+            cas += self._offline.all()
+        return [(ca, used[ca.id]) for ca in cas if ca.id in used]
+
     # --- responders ---------------------------------------------------------------------
 
     def prove(self, issuer: IssuingCA) -> Deferred[None]:
@@ -466,11 +476,14 @@ class OCSPResponder:
         return responder
 
     def prepare(self) -> Deferred[None]:
-        """Issue missing responder certificates, so that the first client does not wait for them."""
+        """Issue missing responder certificates and load installed ones, so that the first client does not wait."""
 
         async def work() -> None:
             for issuer in self._issuers.all():
                 await self._responder(issuer)
+            for ca in () if self._offline is None else self._offline.all():
+                with suppress(NotAuthorized):
+                    await self._installed_responder(ca)
 
         return Deferred.fromCoroutine(work())
 

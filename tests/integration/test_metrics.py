@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ import pytest
 from pikachu.cli.session import done
 from pikachu.core.model.people import SYSTEM, AccountState, Role, Scope
 from pikachu.operations.metric_names import METRICS
+from pikachu.signers.files import load_certificates
 from pikachu.x509.certificate import parse_certificate
 from tests.support.interop import require
 from tests.support.ocsp import cert_id
@@ -119,6 +121,14 @@ def test_numbers(monitored: Monitored) -> None:
     assert after["pikachu_nodes"] == after["pikachu_leader"] == 1
     assert after['pikachu_pool_threads_lost{pool="token"}'] == 0
     assert after['pikachu_jobs{state="running"}'] == 0
+    ends = [value for name, value in after.items() if "_not_after_timestamp_seconds{" in name]
+    assert min(ends) > time.time()
+    for name in ("https", "trusted_https"):
+        certificate = load_certificates(monitored.server.folder / "https.crt", "")[0]
+        expected = certificate.not_after.timestamp()
+        assert after[f'pikachu_https_certificate_not_after_timestamp_seconds{{listener="{name}"}}'] == expected
+    responders = [name for name in after if name.startswith("pikachu_ocsp_responder_not_after_timestamp_seconds{")]
+    assert sorted(re.findall('ca="([a-z]+)"', "".join(responders))) == ["ec", "root"]
     crls = {name: value for name, value in after.items() if name.startswith("pikachu_crl_size_bytes")}
     assert crls
     assert min(crls.values()) > 100
