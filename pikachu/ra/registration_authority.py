@@ -129,7 +129,8 @@ class RegistrationAuthority:
             async def authorize(repetition: Repetition | None = None) -> AuthorizedRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
-                chosen = await self._choose(principal, method, policy, issuer)
+                chooser = principal if source is None else _for_owner(principal, source.owner_id)
+                chosen = await self._choose(chooser, method, policy, issuer)
                 if source is not None:
                     _check_owner(chosen, principal, source.owner_id)
                     _check_key_reuse(chosen, source.reuses_key)
@@ -178,7 +179,8 @@ class RegistrationAuthority:
             else:
                 stored, der = await self._submitted(principal, csr)
             received = ReceivedRequest(method, parse_csr(der), days=days, stored=stored)
-            chosen = await self._choose(principal, method, policy, issuer)
+            chooser = principal if unsigned is None else _for_owner(principal, unsigned.owner_id)
+            chosen = await self._choose(chooser, method, policy, issuer)
             await self._service.prepare(chosen, method)
             owner_id = certificate_owner(principal, stored) if unsigned is None else unsigned.owner_id
 
@@ -330,8 +332,13 @@ class RegistrationAuthority:
         return replace(policy, issuer=request.issuer)
 
 
+def _for_owner(principal: Principal, owner_id: int | None) -> Principal:
+    """Return the principal whose policies may be used: that of the owner whose certificate an operator renews."""
+    return replace(principal, owner_id=owner_id) if can_change(principal, owner_id, Sphere.ISSUANCE) else principal
+
+
 def _check_owner(policy: Policy, principal: Principal, owner_id: int | None) -> None:
-    """Require that an administrator who acts for another account names a policy of that account or of the system.
+    """Require that whoever acts for another account names a policy of that account or of the system.
 
     Certificates name their policy; since then, another account may have created one with the same name.
     """

@@ -211,6 +211,21 @@ def test_secrets_stay_with_their_owners(world: World) -> None:
     assert "data-copy-from" not in visitor.get("/challenge-passwords")
 
 
+def test_operators_renew_under_policies_of_owners(world: World) -> None:
+    """A certificate under its owner's policy is renewed under it, and the operator's own are not issued."""
+    rest = world.rest
+    body = {"name": "for renewal", "validity_days": 9, "extensions": DEFAULT_EXTENSIONS}
+    rest.good("POST", "/policies", body, who="alice", status=201)
+    issued = certificate(rest, policy="for renewal")
+    for who in ("olga", "root"):
+        renewed = rest.good("POST", f"/certificates/{issued}/renewal", {}, who=who, status=201)
+        found = rest.good("GET", f"/certificates/{renewed['id']}", who="alice")
+        assert (found["owner"], found["policy"]) == ("alice", "for renewal")
+    rest.bad(403, "POST", f"/certificates/{issued}/renewal", {}, who="audrey")
+    rest.bad(404, "POST", f"/certificates/{issued}/renewal", {}, who="bob")
+    rest.bad(404, "POST", "/certificates", {"csr": csr_pem(), "policy": "for renewal"}, who="olga")
+
+
 def test_tokens_of_administrators_use_policies_of_others_by_scope(world: World) -> None:
     """A token without the scope of administrators uses no more policies than it sees."""
     rest = world.rest
