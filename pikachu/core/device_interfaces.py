@@ -35,6 +35,12 @@ class IDeviceStore(Protocol):
     def device(self, device_id: int) -> Deferred[Device]:
         """Return the device with that id.  Fails with NotFound."""
 
+    def check_device(self, name: str, owner_id: int | None) -> Deferred[None]:
+        """Require that the device of that name and owner, if it is known, is not retired.
+
+        Fails with RetiredDevice.
+        """
+
     def devices(self, query: ListQuery, now: datetime) -> Deferred[Page[Device]]:
         """List devices; filters ``state``, ``policy``, ``method``, ``owner`` (a user's name).
 

@@ -346,7 +346,7 @@ class EnrollmentService:
             subject=received.csr.subject[:_MAX_SHOWN],
             method=received.method.value,
         )
-        await self.require_listed(request.policy, _presented_identity(request) or issuance.device, refused)
+        await self.require_listed(request.policy, presented_identity(request) or issuance.device, refused)
 
     async def require_listed(self, policy: Policy, identity: str, refused: Event) -> None:
         """Require that the list of a policy, if it has one, has the identity; a refusal is recorded.
@@ -355,18 +355,23 @@ class EnrollmentService:
 
         :param refused: the event of the refusal, without what is known here.
         """
+        try:
+            await self.check_listed(policy, identity)
+        except PolicyViolation as error:
+            known = {"policy": policy.name, "identities": policy.limits.identities, "reason": error.public}
+            event = replace(refused, resource_name=identity[:_MAX_SHOWN], details={**refused.details, **known})
+            await self._store.add_event(event, self._authority.now())
+            raise
+
+    async def check_listed(self, policy: Policy, identity: str) -> None:
+        """Require that the list of a policy, if it has one, has the identity; nothing is recorded."""
         required = policy.limits.identities
         if required is None or (identity and await self._store.is_listed(required, device_key(identity))):
             return
-        shown = identity[:_MAX_SHOWN]
-        error = PolicyViolation(
-            f"“{shown}” is not on the list of identities “{required}”, which the policy requires. Have an "
-            "administrator add it to the list."
+        raise PolicyViolation(
+            f"“{identity[:_MAX_SHOWN]}” is not on the list of identities “{required}”, which the policy requires. "
+            "Have an administrator add it to the list."
         )
-        known = {"policy": policy.name, "identities": required, "reason": error.public}
-        event = replace(refused, resource_name=shown, details={**refused.details, **known})
-        await self._store.add_event(event, self._authority.now())
-        raise error
 
     def _new_request(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> NewRequest:
         received, csr, principal = request.verified.received, request.verified.csr, request.principal
@@ -400,7 +405,7 @@ class EnrollmentService:
             actor_ids=frozenset(actor for actor in actors if actor is not None),
             added_names=principal.added_names,
             device=issuance.device,
-            identity=_presented_identity(request),
+            identity=presented_identity(request),
             cached_account=principal.cached_account,
         )
 
@@ -498,7 +503,7 @@ class EnrollmentService:
         return None
 
 
-def _presented_identity(request: AuthorizedRequest) -> str:
+def presented_identity(request: AuthorizedRequest) -> str:
     """Return the identity of the client certificate of a manufacturer, or an empty string without one."""
     presented = request.principal.certificate
     if presented is None or presented.own:

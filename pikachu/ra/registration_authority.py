@@ -32,6 +32,7 @@ from pikachu.ra.enrollment import (
     Repetition,
     VerifiedRequest,
     certificate_owner,
+    presented_identity,
 )
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.preview import Preview, one_sided, preview_of
@@ -80,6 +81,18 @@ class ICSRSource(Protocol):
 
     async def accept(self) -> None:
         """Store what the certificate needs: the policy accepts the CSR, and its certificate is issued next."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What a policy grants to a request.
+
+    :param identity: the identity in the client certificate of a manufacturer; empty: the device's name counts.
+    """
+
+    issuance: IssuanceRequest
+    policy: Policy
+    identity: str
 
 
 class RegistrationAuthority:
@@ -184,7 +197,7 @@ class RegistrationAuthority:
             await self._service.prepare(chosen, method)
             owner_id = certificate_owner(principal, stored) if unsigned is None else unsigned.owner_id
 
-            def decide() -> IssuanceRequest:
+            def decide() -> _Decision:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
                 if unsigned is not None:
@@ -195,7 +208,8 @@ class RegistrationAuthority:
                     if unsigned is None
                     else VerifiedRequest(received, describe_spki(received.csr.spki_der))
                 )
-                return self._service.decide(AuthorizedRequest(verified, principal, chosen))
+                request = AuthorizedRequest(verified, principal, chosen)
+                return _Decision(self._service.decide(request), chosen, presented_identity(request))
 
             return await self._preview(received.csr, decide, owner_id)
 
@@ -204,14 +218,17 @@ class RegistrationAuthority:
     async def _preview(
         self,
         csr: CertificationRequest,
-        decide: Callable[[], IssuanceRequest],
+        decide: Callable[[], _Decision],
         owner_id: int | None,
         request_id: int = 0,
     ) -> Preview:
         try:
-            issuance = decide()
+            decision = decide()
+            issuance = decision.issuance
             intent, to_be_signed = self._authority.prepare(issuance)
+            await self._service.check_listed(decision.policy, decision.identity or issuance.device)
             await self._store.require_active_owner(owner_id)
+            await self._store.check_device(issuance.device, owner_id)
             await self._store.check_key(intent.key_id, owner_id, intent.subject, request_id)
         except RequestError as error:
             return one_sided(csr, error)
@@ -291,7 +308,11 @@ class RegistrationAuthority:
             except NotFound as error:
                 return one_sided(csr, error)
             await self._service.prepare(policy, request.method)
-            return await self._preview(csr, lambda: self._issuance(request, csr, policy), request.owner_id, request.id)
+
+            def decide() -> _Decision:
+                return _Decision(self._issuance(request, csr, policy), policy, request.identity)
+
+            return await self._preview(csr, decide, request.owner_id, request.id)
 
         return Deferred.fromCoroutine(work())
 

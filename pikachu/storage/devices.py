@@ -28,6 +28,7 @@ from pikachu.storage.device_rows import (
     device_record,
     find_device,
     is_bound_to,
+    require_in_service,
 )
 from pikachu.storage.device_schema import devices
 from pikachu.storage.pagination import ListSource, begins_with, checked, goes_back, next_rows, one_of, page
@@ -97,6 +98,11 @@ class DeviceStore(StoreSection):
     def device(self, tx: Transaction, device_id: int) -> Device:
         """Return the device with that id; NotFound."""
         return find_device(tx, device_id)
+
+    @point_read
+    def check_device(self, tx: Transaction, name: str, owner_id: int | None) -> None:
+        """Require that the device of that name and owner is not retired; RetiredDevice."""
+        require_in_service(tx, name, owner_id)
 
     @read_transaction
     def devices(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[Device]:

@@ -336,3 +336,15 @@ def test_a_revoked_intent_leaves_the_times_of_its_device(db: Opened) -> None:
     device = db.get(db.store.device(first.device_id or 0))
     assert (device.certificates, device.certificate_id, device.state(NOW)) == (2, first.id, DeviceState.OK)
     assert names(db, filters={"state": "ok"}) == ["pump"]
+
+
+def test_check_device(db: Opened) -> None:
+    """A retired device of that name and owner is refused, however it is spelled; an unknown one is not."""
+    db.issue("Pump-1")
+    (device,) = devices(db)
+    db.get(db.store.check_device("pump-1", device.owner_id))
+    db.get(db.store.retire_device(device.id, RevocationReason.SUPERSEDED, lambda _: event(), NOW))
+    with pytest.raises(RetiredDevice):
+        db.get(db.store.check_device("PUMP-1", device.owner_id))
+    for name, owner_id in (("pump-1", 99), ("pump-2", device.owner_id), ("", device.owner_id)):
+        db.get(db.store.check_device(name, owner_id))

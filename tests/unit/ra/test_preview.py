@@ -20,8 +20,9 @@ from pikachu.core.errors import (
     NotFound,
     PolicyViolation,
     ProofOfPossessionFailed,
+    RetiredDevice,
 )
-from pikachu.core.model.certificates import CertificateRecord, Method
+from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
@@ -413,3 +414,49 @@ def test_only_accounts_have_things_signed_here(desk: Stack, kind: PrincipalKind)
     failure_of(desk.app.registration.sign(device, kept.id, Method.UI), NotAuthorized)
     failure_of(desk.app.registration.sign(device, kept.der, Method.UI), NotAuthorized)
     failure_of(desk.app.registration.preview(device, kept.id, Method.UI), NotAuthorized)
+
+
+def refusal(shown: Preview | None) -> str:
+    """The words of a refusal; empty: the certificate is shown."""
+    assert shown is not None
+    return "" if shown.refusal is None else shown.refusal.public
+
+
+def test_a_retired_device_is_refused_before(desk: Stack) -> None:
+    """DEV-2: the preview says what issuance would, for the owner of the device; another's is another device."""
+    alice, bob = person(desk, "alice"), person(desk, "bob")
+    _, csr = make_csr(subject="pump-1")
+    result_of(desk.app.registration.sign(alice, csr, Method.UI))
+    (device,) = result_of(desk.app.store.devices(ListQuery(), desk.app.authority.now())).items
+    assert refusal(preview(desk, csr, alice)) == ""
+    result_of(desk.app.devices.retire(alice, device.id, RevocationReason.SUPERSEDED))
+    _, other = make_csr(subject="PUMP-1", slot=2)
+    issued = failure_of(desk.app.registration.sign(alice, other, Method.UI), RetiredDevice)
+    assert refusal(preview(desk, other, alice)) == issued.public
+    assert "is retired" in issued.public
+    assert refusal(preview(desk, other, bob)) == ""
+    result_of(desk.app.devices.reinstate(alice, device.id))
+    assert refusal(preview(desk, other, alice)) == ""
+
+
+def test_an_identity_that_is_not_listed_is_refused_before(desk: Stack) -> None:
+    """DEV-3: the preview says what issuance and approval would, and records nothing."""
+    lists, registration = desk.app.identity_lists, desk.app.registration
+    result_of(lists.create(SYSTEM, "known", "pump-1"))
+    for name, approval in (("listed", Approval.AUTOMATIC), ("waiting", Approval.MANUAL)):
+        limits = PolicyLimits(identities="known")
+        policy = Policy(0, name, 30, TEXTS["server"], system=True, limits=limits, approval=approval)
+        result_of(desk.app.policy_administration.add(SYSTEM, policy))
+    known, other = (make_csr(subject=name, slot=slot)[1] for slot, name in enumerate(("PUMP-1", "pump-2"), 1))
+    events = result_of(desk.app.store.events(ListQuery())).items
+    assert refusal(preview(desk, known, policy="listed")) == ""
+    refused = refusal(preview(desk, other, policy="listed"))
+    assert "“pump-2” is not on the list of identities “known”" in refused
+    assert result_of(desk.app.store.events(ListQuery())).items == events, "nobody has tried to enroll it"
+    assert failure_of(registration.sign(SYSTEM, other, Method.UI, policy="listed"), PolicyViolation).public == refused
+    waiting = result_of(registration.sign(SYSTEM, known, Method.UI, policy="waiting"))
+    assert isinstance(waiting, Pending)
+    assert refusal(result_of(registration.preview_approval(SYSTEM, waiting.request_id))) == ""
+    result_of(lists.replace(SYSTEM, 1, "pump-3"))
+    unlisted = refusal(result_of(registration.preview_approval(SYSTEM, waiting.request_id)))
+    assert failure_of(registration.approve(SYSTEM, waiting.request_id), PolicyViolation).public == unlisted
