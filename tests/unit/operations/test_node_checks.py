@@ -1,4 +1,4 @@
-"""What a node says that lacks a schema or key files which other nodes use (HA-1, RUN-8)."""
+"""Reports of a node that lacks a schema or key files which other nodes use (HA-1, RUN-8)."""
 
 from __future__ import annotations
 
