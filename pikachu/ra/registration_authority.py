@@ -85,7 +85,7 @@ class ICSRSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What a policy grants to a request.
+    """The grant of a policy to a request.
 
     :param identity: the identity in the client certificate of a manufacturer; empty: the device's name counts.
     """
