@@ -30,6 +30,7 @@ from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable
 from pikachu.core.sealing import Sealer, challenge_row
 from pikachu.ra.policies import PolicyResolver
+from pikachu.ra.policy_roles import require_role
 
 log = Logger()
 
@@ -112,11 +113,15 @@ class EnrollmentBatches:
             raise MalformedRequest("Enter a label.")
         if not timedelta(seconds=1) <= order.validity <= MAX_VALIDITY:
             raise MalformedRequest("Enter a validity of one second to 366 days.")
+        role = actor.role
         if owner_id is not None:
-            require_usable(await get_own_account(actor, self._store, owner_id), "enrollment batches")
+            account = await get_own_account(actor, self._store, owner_id)
+            require_usable(account, "enrollment batches")
+            role = account.role
         policy = await self._policies.choose(Method.API, None, actor, order.policy)
         if not policy.system and (policy.owner_id is None or policy.owner_id != owner_id):
             raise NotFound(f"There is no policy named {order.policy!r} that the owner of the batch may use.")
+        require_role(policy, role)
         names = await self._pool.run(read_batch_names, order.names, order.attributes)
         now = self._now()
         expires_at = now + order.validity

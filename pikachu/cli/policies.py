@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # No pattern: every name begins with its kind, such as DNS:.
 _EXACT = "exact"
 _PROTOCOLS = {"est": "EST", "scep": "SCEP"}
+# As pikachu.core.model.policies.POLICY_ROLES.
+_ROLES = ("user", "operator", "admin")
 
 
 def add_commands(commands: Commands) -> None:
@@ -33,6 +35,13 @@ def add_commands(commands: Commands) -> None:
     add.add_argument("--scep", action="store_true", help="use it for SCEP, with its name as label")
     add.add_argument("--issuer", metavar="NAME", help="the issuing CA: ec, rsa or mldsa (default: as [CA] mode says)")
     add.add_argument("--manual", action="store_true", help="an administrator approves each enrollment")
+    add.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        choices=_ROLES,
+        help="accounts with this role may use it; may be repeated (default: all of these roles)",
+    )
     limits = add.add_argument_group("limits")
     limits.add_argument(
         "--keys", metavar="LIST", help="allowed keys with commas between, such as RSA,EC/prime256v1,PQC/mldsa44"
@@ -65,7 +74,7 @@ def add_commands(commands: Commands) -> None:
     limits.add_argument("--new-key", action="store_true", help="each renewal has a new key")
     add.set_defaults(run=add_policy)
     listing = policies.add_parser(
-        "list", help="print id, name, uses, user, days, issuer and approval of each, with tabs between"
+        "list", help="print id, name, uses, user, days, issuer, approval and roles of each, with tabs between"
     )
     listing.set_defaults(run=list_policies)
     show = policies.add_parser("show", help="print the extensions of a policy")
@@ -93,7 +102,8 @@ def add_commands(commands: Commands) -> None:
 def add_policy(arguments: Namespace) -> int:
     """Create a policy."""
     from pikachu.cli.session import configuration, done, opened, operator, owner_id, read_text
-    from pikachu.core.model.policies import Approval, Policy, PolicyLimits
+    from pikachu.core.model.people import Role
+    from pikachu.core.model.policies import POLICY_ROLES, Approval, Policy, PolicyLimits
 
     limits = PolicyLimits(
         keys=tuple(key.strip() for key in arguments.keys.split(",")) if arguments.keys else (),
@@ -123,6 +133,7 @@ def add_policy(arguments: Namespace) -> int:
             issuer=arguments.issuer,
             approval=Approval.MANUAL if arguments.manual else Approval.AUTOMATIC,
             limits=limits,
+            roles=tuple(map(Role, arguments.role)) or POLICY_ROLES,
         )
         added = done(app.policy_administration.add(operator(), policy))
     print(f"added {added.name}")
@@ -133,7 +144,7 @@ def list_policies(arguments: Namespace) -> int:
     """Print the policies."""
     from functools import partial
 
-    from pikachu.cli.session import configuration, every_owned, opened, operator, table
+    from pikachu.cli.session import configuration, done, every_owned, opened, operator, table
     from pikachu.core.model.list_queries import ListQuery
 
     actor = operator()
@@ -141,7 +152,7 @@ def list_policies(arguments: Namespace) -> int:
         rules = app.policy_administration
         query = ListQuery(sort="id")
         policies = (
-            (rules.default(actor), None),
+            (done(rules.default(actor)), None),
             *every_owned(app, partial(rules.list, actor), query, lambda one: one.owner_id),
         )
         table(
@@ -163,6 +174,7 @@ def list_policies(arguments: Namespace) -> int:
                 one.days,
                 one.issuer,
                 one.approval,
+                ",".join(one.roles),
             )
             for one, owner in policies
         )

@@ -43,7 +43,7 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.people import Account, NewAccount, NewToken, Token
+from pikachu.core.model.people import Account, NewAccount, NewToken, Role, Token
 from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.model.sign_in import SessionEnd
@@ -308,7 +308,7 @@ class IIssuanceStore(Protocol):
 
 
 class IPolicyStore(Protocol):
-    """Enrollment policies, except the default policy."""
+    """Enrollment policies, except the texts of the default policy."""
 
     def policy(self, policy_id: int) -> Deferred[Policy]: ...
     def policy_by_name(self, name: str) -> Deferred[Policy | None]: ...
@@ -344,6 +344,11 @@ class IPolicyStore(Protocol):
         next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
     ) -> Deferred[None]:
         """Delete a policy, with *next_defaults* as in :meth:`update_policy`."""
+
+    def system_roles(self) -> Deferred[tuple[Role, ...]]:
+        """Return the roles that may use the default policy."""
+
+    def set_system_roles(self, roles: tuple[Role, ...], event: Event, now: datetime) -> Deferred[None]: ...
 
 
 class IAccountStore(Protocol):

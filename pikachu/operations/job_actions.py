@@ -115,7 +115,7 @@ class JobActions:
             page = await policies.list(actor, query)
             if query.q or query.filters or query.cursor is not None:
                 return page
-            return replace(page, items=(policies.default(actor), *page.items))
+            return replace(page, items=(await policies.default(actor), *page.items))
 
         async def token_name(actor: Principal, identity: int) -> str:
             return (await tokens.get(actor, identity)).name

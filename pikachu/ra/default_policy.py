@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError, Conflict, PikachuError, PolicyViolation
-from pikachu.core.model.policies import DAYS, Policy
+from pikachu.core.model.policies import DAYS, POLICY_ROLES, Policy
 from pikachu.core.number_parsing import parse_number
 from pikachu.x509.template import parse
 
@@ -179,9 +179,10 @@ def _stamp_of(path: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def default_version(days: int, extensions: str) -> int:
+def default_version(days: int, extensions: str, roles: Sequence[str] = POLICY_ROLES) -> int:
     """Return the version of the default policy, derived from its content."""
-    return int.from_bytes(hashlib.sha256(f"{days}\n{extensions}".encode()).digest()[:7])
+    content = "\n".join((" ".join(roles), str(days), extensions))
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:7])
 
 
 def check_days(days: int) -> None:

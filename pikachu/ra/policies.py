@@ -9,7 +9,8 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
@@ -19,11 +20,12 @@ from pikachu.auth.permissions import is_admin
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import BadTemplate, ConfigError, NotAuthorized, NotFound, Overloaded, PolicyViolation
-from pikachu.core.interfaces import IClock, IPolicyStore, IWorkerPool
+from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import Method
-from pikachu.core.model.people import Principal
-from pikachu.core.model.policies import Policy, PolicyLimits
-from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, DefaultPolicyFiles
+from pikachu.core.model.people import Principal, Role
+from pikachu.core.model.policies import POLICY_ROLES, Policy, PolicyLimits
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, DefaultPolicyFiles, default_version
+from pikachu.ra.policy_roles import require_role
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.name_patterns import Budget, GlobPattern, glob_pattern
 from pikachu.x509.requested_name import require_country_codes
@@ -32,6 +34,7 @@ from pikachu.x509.spki import KeyDescription
 from pikachu.x509.template import ProfileTemplate, parse
 
 log = Logger()
+T = TypeVar("T")
 
 #: The name of the built-in policy without extensions: its certificates have those that the CA always adds, and the
 #: requested names.
@@ -40,7 +43,7 @@ POLICY_NAME: Final = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 #: The greatest length of a name in characters, also of one that an earlier version accepted.
 _MAX_NAME: Final = 256
 _MAX_TEXTS: Final = 256
-_MAX_CACHED_POLICIES: Final = 1000
+_MAX_CACHED: Final = 1000
 _CACHE_SECONDS: Final = 1
 _ESCAPE: Final = re.compile(r'\\([,+"\\<>; #])')
 
@@ -108,7 +111,7 @@ class PolicyResolver:
     :param pool: the pool for reading files and compiling extensions.
     """
 
-    def __init__(self, store: IPolicyStore, files: DefaultPolicyFiles, clock: IClock, pool: IWorkerPool) -> None:
+    def __init__(self, store: IStore, files: DefaultPolicyFiles, clock: IClock, pool: IWorkerPool) -> None:
         self._store = store
         self.files = files
         self.texts = PolicyTexts(pool)
@@ -118,11 +121,11 @@ class PolicyResolver:
         self._default = files.read()
         self._reading = False
         self._checked_at = clock.seconds()
-        self._cached_policies: dict[tuple[object, ...], tuple[float, Policy | None]] = {}
+        self._cached: dict[tuple[object, ...], tuple[float, Any]] = {}
 
     @property
     def default(self) -> Policy:
-        """The default policy.
+        """The default policy as its files have it, for all roles.
 
         Changes of its files apply within two seconds; while the files are invalid, the last valid policy applies.
         """
@@ -164,9 +167,14 @@ class PolicyResolver:
 
     @uncancelled
     async def fresh_default(self) -> Policy:
-        """Return the default policy in its files, or the last valid one.  Fails with Overloaded."""
+        """Return the default policy in its files, or the last valid one, with its roles.  Fails with Overloaded."""
         self._use(await self._pool.run(self._read_changed, self._stamp))
-        return self._default
+        return _for_roles(self._default, await self._store.system_roles())
+
+    @uncancelled
+    async def default_with_roles(self) -> Policy:
+        """Return the default policy with the roles that may use it."""
+        return _for_roles(self.default, await self._read_cached(("system roles",), self._store.system_roles))
 
     @uncancelled
     async def change_default(self, decide: Callable[[Policy | None], tuple[int, str]]) -> Policy:
@@ -179,15 +187,23 @@ class PolicyResolver:
         self._default = await self._pool.run(self.files.change, decide)
         # The stamp stays outdated, so that the files are read again: another process may have changed them since.
         self.forget()
-        return self._default
+        return await self.default_with_roles()
 
-    def _without_extensions(self) -> Policy:
-        """Return the built-in policy without extensions, with the default validity."""
-        return Policy(id=-1, name=NO_EXTENSIONS_POLICY, days=self.default.days, extensions="[ v3_ext ]\n", system=True)
+    async def _without_extensions(self) -> Policy:
+        """Return the built-in policy without extensions, with validity and roles of the default one."""
+        default = await self.default_with_roles()
+        return Policy(
+            id=-1,
+            name=NO_EXTENSIONS_POLICY,
+            days=default.days,
+            extensions="[ v3_ext ]\n",
+            system=True,
+            roles=default.roles,
+        )
 
     def forget(self) -> None:
         """Clear the cache after a change of policies."""
-        self._cached_policies = {}
+        self._cached = {}
         self._checked_at = 0
 
     async def choose(
@@ -198,8 +214,24 @@ class PolicyResolver:
         :param label: the label in the EST or SCEP path.
         :param named: the name of a policy, chosen by an API, CLI or page user; without, that of the challenge password.
         :raises NotFound: when there is no such label or policy that this principal may use.
-        :raises NotAuthorized: when the challenge password is for another policy than that of the label.
+        :raises NotAuthorized: when the challenge password is for another policy than that of the label, or the role of
+            the account can't use the policy (ROL-1).
         """
+        policy = await self._applying(protocol, label, principal, named)
+        if policy.roles != POLICY_ROLES or principal.role is not None:
+            require_role(policy, await self._role_of(principal))
+        return policy
+
+    async def _role_of(self, principal: Principal) -> Role | None:
+        """Return the role of the account that a requester acts for, also by a certificate or challenge password."""
+        if principal.role is not None or principal.owner_id is None:
+            return principal.role
+        account = await self._read_cached(
+            ("account", principal.owner_id), functools.partial(self._store.account, principal.owner_id)
+        )
+        return account.role
+
+    async def _applying(self, protocol: Method, label: str | None, principal: Principal, named: str | None) -> Policy:
         if label is not None:
             labelled = await self.for_label(protocol, label)
             # Not even an administrator enrolls through somebody else's label.
@@ -211,9 +243,9 @@ class PolicyResolver:
         named = named or principal.challenge_policy
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
-                return self.default
+                return await self.default_with_roles()
             if named == NO_EXTENSIONS_POLICY:
-                return self._without_extensions()
+                return await self._without_extensions()
             policy = await self._by_name(named)
             if policy is None or not may_use(policy, principal):
                 raise NotFound(f"there is no policy named {named!r}")
@@ -226,7 +258,7 @@ class PolicyResolver:
             policy = await self._default_of(protocol, None)
             if policy is not None:
                 return policy
-        return self.default
+        return await self.default_with_roles()
 
     async def for_label(self, protocol: Method, label: str | None) -> Policy:
         """Return the policy of a path for clients that have not authenticated: for CA certificates and csrattrs.
@@ -244,29 +276,33 @@ class PolicyResolver:
         # A name that an earlier version accepted may have other characters.
         if len(name) > _MAX_NAME:
             return succeed(None)
-        return self._cached(("name", name), functools.partial(self._store.policy_by_name, name))
+        return self._read_cached(("name", name), functools.partial(self._store.policy_by_name, name))
 
     def _default_of(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
         load = functools.partial(self._store.default_policy, protocol, owner_id)
-        return self._cached(("default", protocol, owner_id), load)
+        return self._read_cached(("default", protocol, owner_id), load)
 
-    def _cached(
-        self, key: tuple[object, ...], load: functools.partial[Deferred[Policy | None]]
-    ) -> Deferred[Policy | None]:
+    def _read_cached(self, key: tuple[object, ...], load: Callable[[], Deferred[T]]) -> Deferred[T]:
         now = self._clock.seconds()
-        entry = self._cached_policies.get(key)
+        entry = self._cached.get(key)
         if entry is not None and 0 <= now - entry[0] < _CACHE_SECONDS:
             return succeed(entry[1])
-        if len(self._cached_policies) > _MAX_CACHED_POLICIES:
-            self._cached_policies.clear()
+        if len(self._cached) > _MAX_CACHED:
+            self._cached.clear()
         # What was read before a change is not kept after it: forget() replaces the cache.
-        cache = self._cached_policies
+        cache = self._cached
 
-        def store(policy: Policy | None) -> Policy | None:
-            cache[key] = (now, policy)
-            return policy
+        def store(value: T) -> T:
+            cache[key] = (now, value)
+            return value
 
         return load().addCallback(store)
+
+
+def _for_roles(default: Policy, roles: tuple[Role, ...]) -> Policy:
+    """Return the default policy with its roles, and the version that includes them."""
+    version = default_version(default.days, default.extensions, roles)
+    return replace(default, roles=roles, version=version)
 
 
 def _no_label(protocol: Method) -> NotFound:

@@ -30,12 +30,13 @@ from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.people import AccountState, Principal, Scope
+from pikachu.core.model.people import AccountState, Principal, Role, Scope
 from pikachu.core.model.policies import (
     KEY_LIMIT,
     LABEL_PROTOCOLS,
     NAME_PATTERN,
     NO_NEXT_DEFAULTS,
+    POLICY_ROLES,
     NextDefaults,
     Policy,
     PolicyLimits,
@@ -44,6 +45,7 @@ from pikachu.core.model.times import utc
 from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
+from pikachu.ra.policy_roles import accepts_role, checked_roles, usable_by
 from pikachu.x509.names import is_oid
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.requested_san import OTHER_NAMES
@@ -105,13 +107,11 @@ class PolicyAdministration:
         # Changes by this process run one after the other; those of other processes are detected when they are stored.
         self._changes = DeferredLock()
 
-    def default(self, actor: Principal) -> Policy:
-        """Return the default policy, which every account may view.
-
-        :raises AuthenticationFailed: for an anonymous *actor*.
-        """
+    @uncancelled
+    async def default(self, actor: Principal) -> Policy:
+        """Return the default policy, which every account may view."""
         require_scope(actor, Scope.READ)
-        return self._policies.default
+        return await self._policies.default_with_roles()
 
     @uncancelled
     async def get(self, actor: Principal, policy_id: int) -> Policy:
@@ -127,7 +127,7 @@ class PolicyAdministration:
         """Return a policy by name, as :meth:`get`.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         if name == DEFAULT_POLICY_NAME:
-            return self._policies.default
+            return await self._policies.default_with_roles()
         policy = await self._store.policy_by_name(name)
         if policy is None or not _can_view(actor, policy):
             raise NotFound(_UNKNOWN)
@@ -147,7 +147,8 @@ class PolicyAdministration:
 
         Unless it is a system policy it belongs to ``policy.owner_id``, or else to the actor.  Only administrators
         create policies for other accounts, system policies, and policies that grant powers of a CA: to certify, to
-        sign CRLs or OCSP responses.
+        sign CRLs or OCSP responses; only they choose its roles.  Whose role can't use the default policy creates and
+        changes none, since a policy of one's own has the limits that one gives it.
 
         The first policy of an owner that is used for a protocol becomes the owner's default, and so does one with
         ``default_for_est`` or ``default_for_scep``.
@@ -243,16 +244,18 @@ class PolicyAdministration:
             )
         await self._check_text(policy.extensions)
         check_days(policy.days)
+        roles = checked_roles(policy.roles)
         await self._require_default_version(expected, before)
-        version = default_version(policy.days, policy.extensions)
-        default = replace(before, days=policy.days, extensions=policy.extensions, version=version)
+        version = default_version(policy.days, policy.extensions, roles)
+        default = replace(before, days=policy.days, extensions=policy.extensions, version=version, roles=roles)
         # Recorded first: an unrecorded change is worse than the record of a failed one.
-        await self._store.add_event(self._event(actor, "update", default), self._now())
+        await self._store.set_system_roles(roles, self._event(actor, "update", default), self._now())
+        file_version = default_version(before.days, before.extensions)
 
         def decide(current: Policy | None) -> tuple[int, str]:
             # Files that can't be read are replaced.
             if current is not None:
-                require_version(frozenset({before.version}), current.version, _KIND, None, current.updated_at)
+                require_version(frozenset({file_version}), current.version, _KIND, None, current.updated_at)
             return policy.days, policy.extensions
 
         return await self._policies.change_default(decide)
@@ -320,14 +323,14 @@ class PolicyAdministration:
         """Return the policies that the actor can use by a label of a protocol: the system's and the actor's own."""
         require_scope(actor, Scope.READ)
         own = () if actor.owner_id is None else await self._store.labels(protocol, actor.owner_id)
-        return (*await self._store.labels(protocol, None), *own)
+        return usable_by(actor, (*await self._store.labels(protocol, None), *own))
 
     # --- permissions --------------------------------------------------------------------
 
     async def _visible(self, actor: Principal, policy_id: int) -> Policy:
         require_scope(actor, Scope.READ)
         if policy_id == 0:
-            return self._policies.default
+            return await self._policies.default_with_roles()
         policy = await self._store.policy(policy_id)
         if not _can_view(actor, policy):
             raise NotFound(_UNKNOWN)
@@ -345,6 +348,7 @@ class PolicyAdministration:
 
     async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
         policy = await self._owned(actor, policy, before)
+        policy = replace(policy, roles=await self._checked_roles(actor, policy, before))
         _check_name(policy, before)
         for protocol in LABEL_PROTOCOLS:
             was_default = before is not None and before.is_default_for(protocol)
@@ -369,6 +373,20 @@ class PolicyAdministration:
             raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
         await self._check_purposes(policy)
         return replace(policy, limits=limits)
+
+    async def _checked_roles(self, actor: Principal, policy: Policy, before: Policy | None) -> tuple[Role, ...]:
+        """Return the roles of a policy that the actor may save (ROL-1)."""
+        roles = checked_roles(policy.roles)
+        if not is_admin(actor):
+            if roles != (POLICY_ROLES if before is None else before.roles):
+                raise NotAuthorized("Only administrators can choose the roles that may use a policy.")
+            default = await self._policies.default_with_roles()
+            if not accepts_role(default, actor.role):
+                raise NotAuthorized(
+                    f"The role {actor.role} can't use the policy “{default.name}”, and so can't create or change "
+                    "policies of its own. Ask an administrator."
+                )
+        return roles
 
     async def _check_purposes(self, policy: Policy) -> None:
         """Require that the issuing CA of a policy may certify for the purposes that its text names."""
@@ -452,6 +470,7 @@ class PolicyAdministration:
             "est": policy.use_for_est,
             "scep": policy.use_for_scep,
             "approval": policy.approval.value,
+            "roles": list(policy.roles),
         }
         if policy.id == 0 and type_ == "update":
             # Identifies the author of the files in a later conflict.

@@ -14,11 +14,20 @@ from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.policies import LABEL_PROTOCOLS, NO_NEXT_DEFAULTS, Approval, NextDefaults, Policy, PolicyLimits
+from pikachu.core.model.people import Role
+from pikachu.core.model.policies import (
+    LABEL_PROTOCOLS,
+    NO_NEXT_DEFAULTS,
+    POLICY_ROLES,
+    Approval,
+    NextDefaults,
+    Policy,
+    PolicyLimits,
+)
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
-from pikachu.storage.schema import policies
+from pikachu.storage.schema import default_policy, policies
 from pikachu.storage.transactions import (
     StoreSection,
     moment,
@@ -73,6 +82,9 @@ _update: Final = (
     .values({name: bindparam(f"v_{name}") for name in _VALUES})
 )
 _delete: Final = delete(policies).where(_p.id == bindparam("b_id"))
+_system_roles: Final = select(default_policy.c.roles).where(default_policy.c.id == 1)
+_insert_system_roles: Final = insert(default_policy).values(id=1, roles=bindparam("b_roles"))
+_update_system_roles: Final = update(default_policy).where(default_policy.c.id == 1).values(roles=bindparam("b_roles"))
 
 
 def _record(row: Row) -> Policy:
@@ -98,7 +110,13 @@ def _record(row: Row) -> Policy:
         updated_by=row[14],
         default_for_est=bool(row[15]),
         default_for_scep=bool(row[16]),
+        roles=_roles(row[17]),
     )
+
+
+def _roles(text: str) -> tuple[Role, ...]:
+    """Return the roles that are stored as *text*."""
+    return tuple(Role(name) for name in text.split())
 
 
 def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
@@ -120,6 +138,7 @@ def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -
         "updated_by": storable(event.actor),
         "default_for_est": int(policy.default_for_est),
         "default_for_scep": int(policy.default_for_scep),
+        "roles": " ".join(policy.roles),
     }
 
 
@@ -358,3 +377,17 @@ class PolicyStore(StoreSection):
         marks = _Marks(tx, old, None)
         marks.mark_next(next_defaults, event, now)
         marks.write_events(event, now)
+
+    @point_read
+    def system_roles(self, tx: Transaction) -> tuple[Role, ...]:
+        """Return the roles that may use the default policy."""
+        row = tx.row(_system_roles)
+        return POLICY_ROLES if row is None else _roles(row[0])
+
+    @write_transaction
+    def set_system_roles(self, tx: Transaction, roles: tuple[Role, ...], event: Event, now: datetime) -> None:
+        """Set the roles that may use the default policy."""
+        parameters = {"b_roles": " ".join(roles)}
+        if not tx.write(_update_system_roles, parameters):
+            tx.write(_insert_system_roles, parameters)
+        write_event(tx, event, now)

@@ -357,7 +357,16 @@ policies: Final = Table(
     Column("updated_by", Text),
     Column("default_for_est", _Flag, nullable=False, server_default=text("0")),
     Column("default_for_scep", _Flag, nullable=False, server_default=text("0")),
+    # The names of roles, separated by spaces.
+    Column("roles", Text, nullable=False, server_default="user operator admin"),
     sqlite_autoincrement=True,
+)
+# What is stored of the default policy beside its files: one row, with the id 1, once it was changed.
+default_policy: Final = Table(
+    "default_policy",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("roles", Text, nullable=False),
 )
 Index("policies_owner", policies.c.owner_id, policies.c.id, sqlite_where=_owned, postgresql_where=_owned)
 # A protocol has one default policy of each owner, and one of the system.

@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery
-from pikachu.core.model.policies import LABEL_PROTOCOLS, Policy
-from tests.support.databases import AS_0007, NOW, Opened, event, execute, opened
+from pikachu.core.model.people import Role
+from pikachu.core.model.policies import LABEL_PROTOCOLS, POLICY_ROLES, Policy
+from tests.support.databases import AS_0007, AS_0026, NOW, Opened, event, execute, opened
 
 
 def _defaults(db: Opened, owner_id: int | None) -> dict[str, str | None]:
@@ -137,3 +138,26 @@ def test_policies_of_an_earlier_version(database_url: str) -> None:
         orphan = db.get(db.store.policy_by_name("without an owner"))
         assert orphan is not None
         assert (orphan.default_for_est, orphan.default_for_scep) == (False, False)
+
+
+def test_roles(db: Opened) -> None:
+    """ROL-1: the roles of a policy and of the default one are kept, and a change of the latter is recorded with it."""
+    store, staff = db.store, (Role.OPERATOR, Role.ADMIN)
+    policy = Policy(0, "staff", 30, "[ v3_ext ]\n", system=True, roles=staff)
+    assert db.get(store.add_policy(policy, event(), NOW)).roles == staff
+    assert db.get(store.system_roles()) == POLICY_ROLES
+    for roles in (staff, (Role.USER,)):
+        db.get(store.set_system_roles(roles, event("update"), NOW))
+        assert db.get(store.system_roles()) == roles
+    assert len(db.get(store.events(ListQuery(filters={"type": "update"}))).items) == 2
+
+
+def test_roles_after_an_upgrade(database_url: str) -> None:
+    """ROL-1: what exists stays for everybody who enrolls."""
+    with opened(database_url) as db:
+        policy = Policy(0, "old", 30, "[ v3_ext ]\n", system=True, roles=(Role.ADMIN,))
+        number = db.get(db.store.add_policy(policy, event(), NOW)).id
+    execute(database_url, *AS_0026)
+    with opened(database_url) as db:
+        assert db.get(db.store.policy(number)).roles == POLICY_ROLES
+        assert db.get(db.store.system_roles()) == POLICY_ROLES

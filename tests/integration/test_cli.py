@@ -176,13 +176,15 @@ def test_challenges(alice: Site) -> None:
 
 
 def test_policies(alice: Site) -> None:
-    """INT-1: policy add needs --system or --user."""
+    """INT-1: policy add needs --system or --user; --role chooses who may use it."""
     alice.do("policy", "add", "tls", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est", "--issuer", "rsa")
-    alice.do("policy", "add", "by hand", "--days", "9", "--extensions", EXTENSIONS, "--user", "alice", "--manual")
+    by_hand = ["policy", "add", "by hand", "--days", "9", "--extensions", EXTENSIONS, "--user", "alice", "--manual"]
+    alice.do(*by_hand, "--role", "admin", "--role", "user")
+    every = "user,operator,admin"
     assert alice.rows("policy", "list") == [
-        ["0", "System", "System", "-", "365", "-", "automatic"],
-        ["1", "tls", "EST,EST default,System", "-", "30", "rsa", "automatic"],
-        ["2", "by hand", "-", "alice", "9", "-", "manual"],
+        ["0", "System", "System", "-", "365", "-", "automatic", every],
+        ["1", "tls", "EST,EST default,System", "-", "30", "rsa", "automatic", every],
+        ["2", "by hand", "-", "alice", "9", "-", "manual", "user,admin"],
     ]
     assert alice.do("policy", "show", "tls") + "\n" == alice.path(EXTENSIONS).read_text()
     second = ["policy", "add", "tls 2", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est"]

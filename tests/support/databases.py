@@ -35,8 +35,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0024: no second factors, no accounts of providers.
+#: Statements that make a database of this version one of version 0026: no roles of policies.
+AS_0026: Final = (
+    "DROP TABLE default_policy",
+    "ALTER TABLE policies DROP COLUMN roles",
+    "UPDATE pikachu_schema SET version_num = '0026'",
+)
+#: And one of version 0024: no second factors, no accounts of providers.
 AS_0024: Final = (
+    *AS_0026,
     "DROP TABLE external_identities",
     "DROP TABLE totp_secrets",
     "DROP TABLE recovery_codes",

@@ -12,12 +12,15 @@ from typing import Annotated, Final, TypeAlias
 from pikachu.core.constraints import Length, Matches, Range
 from pikachu.core.errors import PolicyViolation
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import Role
 
 #: The protocols whose paths have labels and default policies.
 LABEL_PROTOCOLS: Final = (Method.EST, Method.SCEP)
 #: By protocol, the id of the policy that becomes the default where a change takes the mark from another one.
 NextDefaults: TypeAlias = Mapping[Method, int]
 NO_NEXT_DEFAULTS: Final[NextDefaults] = MappingProxyType({})
+#: The roles that can use policies; auditors enroll nothing.
+POLICY_ROLES: Final = (Role.USER, Role.OPERATOR, Role.ADMIN)
 #: Bounds of a validity in days.
 DAYS: Final = Range(1, 36500, PolicyViolation)
 #: A kind of keys that a policy allows; ``RSA``, ``EC`` and ``PQC`` alone mean any of the family.
@@ -78,7 +81,8 @@ class Policy:
     :param default_for_est: the policy applies on the EST path without a label: to its owner, or to everyone if it is a
         system policy; likewise *default_for_scep*.  In a change: the policy becomes the default, or stays it.
     :param issuer: the name of the issuing CA, or ``None`` for the default of the protocol.
-    :param version: differs after each change; that of the default policy is derived from its texts.
+    :param version: differs after each change; that of the default policy is derived from its texts and roles.
+    :param roles: the roles whose accounts may use it (ROL-1).
     """
 
     id: int
@@ -98,6 +102,7 @@ class Policy:
     updated_at: datetime | None = None
     version: int = 0
     updated_by: str | None = None
+    roles: tuple[Role, ...] = POLICY_ROLES
 
     def is_used_for(self, protocol: Method) -> bool:
         """Return whether the name is a label of a protocol's paths."""

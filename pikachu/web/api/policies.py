@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 from pikachu.core.constraints import Length, Matches, Omissible
 from pikachu.core.model.certificates import Method
-from pikachu.core.model.people import Scope
-from pikachu.core.model.policies import DAYS, Approval, NextDefaults, Policy, PolicyLimits
+from pikachu.core.model.people import Role, Scope
+from pikachu.core.model.policies import DAYS, POLICY_ROLES, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.policies import POLICY_NAME
 from pikachu.ra.policy_administration import MAXIMUM_TEXT, PolicyAdministration
@@ -27,6 +27,9 @@ _Text: TypeAlias = Annotated[str, Length(0, MAXIMUM_TEXT)]
 @dataclass(frozen=True, slots=True)
 class PolicyBody:
     """A policy; without ``system`` it belongs to ``owner_id``, else to the caller.
+
+    ``roles`` are the roles whose accounts may use it, user, operator and admin; administrators choose them.  Omitted,
+    a new policy has all three, and one that exists keeps its own.
 
     Omitted, ``default_for_est`` and ``default_for_scep`` stay as they are; the first policy of an owner that is used
     for a protocol becomes its default.
@@ -46,6 +49,7 @@ class PolicyBody:
     issuer: str | None = None
     approval: Approval = Approval.AUTOMATIC
     limits: PolicyLimits = field(default_factory=PolicyLimits)
+    roles: Omissible[tuple[Role, ...]] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class PolicyChange:
     issuer: str | None = None
     approval: Omissible[Approval] = None
     limits: Omissible[PolicyLimits] = None
+    roles: Omissible[tuple[Role, ...]] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class PolicyDocument:
     issuer: str | None
     approval: Approval
     limits: PolicyLimits
+    roles: tuple[Role, ...]
     created_at: datetime | None
     updated_at: datetime | None
 
@@ -140,7 +146,7 @@ class PoliciesAPI(Routes):
         page = await self._policies.list(call.principal, query)
         items = page.items
         if query.cursor is None and query.q is None and not query.filters and query.owner_id is None:
-            items = (self._policies.default(call.principal), *items)
+            items = (await self._policies.default(call.principal), *items)
         names = await self._inventory.owner_names(call.principal, [policy.owner_id for policy in items])
         return Answer(200, Listed(tuple(_document(policy, names) for policy in items), page.next_cursor))
 
@@ -242,6 +248,7 @@ def _next_defaults(call: Call) -> NextDefaults:
 
 def _policy(policy_id: int, body: PolicyBody, current: Policy | None = None) -> Policy:
     was_default = (False, False) if current is None else (current.default_for_est, current.default_for_scep)
+    had_roles = POLICY_ROLES if current is None else current.roles
     return Policy(
         policy_id,
         body.name,
@@ -256,6 +263,7 @@ def _policy(policy_id: int, body: PolicyBody, current: Policy | None = None) -> 
         issuer=body.issuer,
         approval=body.approval,
         limits=body.limits,
+        roles=had_roles if body.roles is None else body.roles,
     )
 
 
@@ -275,6 +283,7 @@ def _document(policy: Policy, names: OwnerNames) -> PolicyDocument:
         policy.issuer,
         policy.approval,
         policy.limits,
+        policy.roles,
         policy.created_at,
         policy.updated_at,
     )

@@ -25,6 +25,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.policy_roles import usable_by
 from pikachu.web.batch_labels import PDF, labels_filename, labels_of, labels_pdf, parts_of
 from pikachu.web.ui.challenge_passwords import LIFETIME, lifetime_of
 from pikachu.web.ui.enrollment_scripts import Device, scripts_zip
@@ -279,10 +280,11 @@ class BatchesPages(Pages):
 
     async def _form(self, visit: PageRequest, values: dict[str, str], error: PikachuError | None = None) -> PageReply:
         query = ListQuery(limit=_MAXIMUM_POLICIES, sort="name")
-        policies = (await self._policies.list(visit.principal, query)).items
+        policies = usable_by(visit.principal, (await self._policies.list(visit.principal, query)).items)
+        built_in = usable_by(visit.principal, [await self._policies.default(visit.principal)])
         own = visit.principal.owner_id
         names = [one.name for one in policies if one.system or (one.owner_id is not None and one.owner_id == own)]
-        choices = dict.fromkeys((DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY, *names))
+        choices = (*(one.name for one in built_in), *([NO_EXTENSIONS_POLICY] if built_in else []), *names)
         context = {"values": values, "policies": [(name, name) for name in choices], "maximum": MAX_NAMES}
         return HtmlPage.form("batches/new.html", context, error)
 

@@ -16,6 +16,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.policy_roles import accepts_role, usable_by
 from pikachu.web.ui.tables import NOBODY
 from pikachu.x509.names import read_name
 
@@ -44,14 +45,15 @@ class IssuanceChoices:
         self._issuers = issuers
         self._inventory = inventory
 
-    def default_days(self, actor: Principal) -> int:
+    async def default_days(self, actor: Principal) -> int:
         """Return the validity of the default policy."""
-        return self._policies.default(actor).days
+        return (await self._policies.default(actor)).days
 
     async def policies(self, actor: Principal) -> list[tuple[str, list[PolicyChoice]]]:
-        """Return (heading, policies) of each group to select from."""
-        default = self._policies.default(actor)
-        policies = (await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))).items
+        """Return (heading, policies) of each group to select from; policies that the role can't use are left out."""
+        default = await self._policies.default(actor)
+        found = await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))
+        policies = usable_by(actor, found.items)
         names = await self._inventory.owner_names(actor, [policy.owner_id for policy in policies])
         system = [_choice(policy) for policy in policies if policy.system]
         own = [_choice(policy) for policy in policies if not policy.system and policy.owner_id == actor.owner_id]
@@ -64,6 +66,8 @@ class IssuanceChoices:
             PolicyChoice(default.name, f"{default.name} ({default.days} days)", default.days),
             PolicyChoice(NO_EXTENSIONS_POLICY, f"{NO_EXTENSIONS_POLICY} (no extensions)", default.days),
         ]
+        if not accepts_role(default, actor.role):
+            built_in = []
         groups = [("Built in", built_in), ("System policies", system), ("My own", own), ("Other users'", others)]
         return [group for group in groups if group[1]]
 
@@ -109,7 +113,7 @@ class IssuanceChoices:
         if days is None:
             raise MalformedRequest("validity is a whole number of days")
         if policy in (DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY):
-            return None if days == self.default_days(actor) else days
+            return None if days == await self.default_days(actor) else days
         return None if days == (await self._policies.find(actor, policy)).days else days
 
 

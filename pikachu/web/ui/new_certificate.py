@@ -134,7 +134,9 @@ class NewCertificatePages(Pages):
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the empty form; ``?key=ID`` selects a stored key."""
         key = visit.query.get("key", "")
-        draft = Draft(days=str(self._choices.default_days(visit.principal)), key=key, source=STORED if key else NEW)
+        draft = Draft(
+            days=str(await self._choices.default_days(visit.principal)), key=key, source=STORED if key else NEW
+        )
         return await self._page(visit, draft)
 
     @page("POST", "/certificates/new", audience=Audience.REQUESTER)

@@ -13,7 +13,8 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
-from pikachu.core.model.policies import LABEL_PROTOCOLS, Approval, NextDefaults, Policy, PolicyLimits
+from pikachu.core.model.people import Role
+from pikachu.core.model.policies import LABEL_PROTOCOLS, POLICY_ROLES, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
@@ -43,6 +44,9 @@ _LABELS: Final = {
     "other_names": "Copied types of otherName",
 }
 _OTHER_NAMES: Final = {oid: name for name, oid in OTHER_NAMES.items()}
+#: The boxes of the roles that may use a policy, and their labels.
+_ROLE_LABELS: Final = {Role.USER: "Users", Role.OPERATOR: "Operators", Role.ADMIN: "Administrators"}
+_ROLE_FIELDS: Final = {f"role_{role}": role for role in POLICY_ROLES}
 _NEXT_DEFAULTS: Final = {Method.EST: "next_default_est", Method.SCEP: "next_default_scep"}
 _FLAG_LABELS: Final = {
     "use_for_est": "Use for EST",
@@ -151,7 +155,7 @@ class PoliciesPages(Pages):
             limit = query.limit - 1 if query.cursor is None else query.limit
             page = await self._policies.list(visit.principal, replace(query, limit=limit))
             total = None if page.total is None else page.total + 1
-            first = () if page.previous_cursor else (self._policies.default(visit.principal),)
+            first = () if page.previous_cursor else (await self._policies.default(visit.principal),)
             return replace(page, items=(*first, *page.items), total=total)
 
         return await TABLE.reply(visit, fetch, "policies/list.html", prepare=lambda items: self._rows(visit, items))
@@ -159,7 +163,8 @@ class PoliciesPages(Pages):
     @page("GET", "/policies/new", audience=Audience.REQUESTER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form; ``?template=ID`` fills in the extensions of a certificate template."""
-        policy = Policy(0, "", self._policies.default(visit.principal).days, DEFAULT_SERVER_EXTENSIONS)
+        default = await self._policies.default(visit.principal)
+        policy = Policy(0, "", default.days, DEFAULT_SERVER_EXTENSIONS)
         values, names, keys = _values(policy)
         try:
             await self._load(visit, values, visit.query.get("template", ""))
@@ -198,7 +203,8 @@ class PoliciesPages(Pages):
         try:
             if visit.id == 0:
                 days, extensions = visit.form.number("days"), visit.form.whole_text("extensions")
-                policy = replace(row.policy, days=days, extensions=extensions)
+                roles = _roles(visit.form, row.policy)
+                policy = replace(row.policy, days=days, extensions=extensions, roles=roles)
             else:
                 policy = _policy(visit.form, row.policy)
                 if not visit.principal.is_admin:
@@ -303,6 +309,7 @@ class PoliciesPages(Pages):
             "issuers": [("", "as the protocol chooses"), *issuers],
             "key_choices": [*KEY_CHOICES, *(key for key in keys if key not in KEY_CHOICES)],
             "families": _FAMILIES,
+            "roles": [(name, _ROLE_LABELS[role]) for name, role in _ROLE_FIELDS.items()],
         }
         return HtmlPage.form("policies/form.html", context, error)
 
@@ -371,6 +378,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "same_key": limits.same_key,
         "exact_names": limits.exact_names,
         "other_countries": limits.other_countries,
+        **{name: role in policy.roles for name, role in _ROLE_FIELDS.items()},
     }
     values = {
         "name": policy.name,
@@ -404,6 +412,8 @@ def _differences(
             fields.append(("Allowed names", saved_names.replace("\n", ", ")))
         if set(saved_keys) != set(keys):
             fields.append(("Allowed keys", ", ".join(saved_keys)))
+    if values.get("roles") and any((name in saved_values) != bool(values.get(name)) for name in _ROLE_FIELDS):
+        fields.append(("Roles", ", ".join(_ROLE_LABELS[role] for role in saved.roles)))
     return [(label, value or "none") for label, value in fields]
 
 
@@ -416,6 +426,13 @@ def _next_defaults(form: Form, protocols: Iterable[Method]) -> NextDefaults:
     return {
         protocol: form.number(_NEXT_DEFAULTS[protocol]) for protocol in protocols if form.text(_NEXT_DEFAULTS[protocol])
     }
+
+
+def _roles(form: Form, current: Policy) -> tuple[Role, ...]:
+    """Return the ticked roles; those of *current* when the form has no boxes for them."""
+    if not form.flag("roles"):
+        return current.roles
+    return tuple(role for name, role in _ROLE_FIELDS.items() if form.flag(name))
 
 
 def _submitted_values(form: Form) -> dict[str, str]:
@@ -441,6 +458,7 @@ def _policy(form: Form, current: Policy) -> Policy:
         default_for_scep=form.flag("default_for_scep"),
         issuer=form.text("issuer") or None,
         approval=Approval.MANUAL if form.flag("manual") else Approval.AUTOMATIC,
+        roles=_roles(form, current),
         limits=PolicyLimits(
             keys=form.texts("keys"),
             subject=form.text("subject") or None,

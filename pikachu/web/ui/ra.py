@@ -118,7 +118,7 @@ class RAPages(Pages):
         """Show the empty form, or with ``?csr=ID`` a stored CSR."""
         if visit.query.get("format") == "csv":
             return await ISSUED.reply(visit, self._fetch(visit), "ra/sign.html", prepare=self._prepare(visit))
-        draft = Draft(days=str(self._policies.default(visit.principal).days))
+        draft = Draft(days=str(await self._choices.default_days(visit.principal)))
         csr_id = visit.query.get("csr", "")
         if csr_id:
             stored = await self._requests.get(visit.principal, _number(csr_id))
@@ -207,7 +207,7 @@ class RAPages(Pages):
             "pending": await self._pending(actor, stored),
             "sources": await self._choices.policies(actor),
             "issuers": self._choices.issuers(),
-            "default_policy": self._policies.default(actor),
+            "default_policy": await self._policies.default(actor),
             "waiting": await self._inventory.waiting(actor),
             "placeholder": _PLACEHOLDER,
             "table": table,

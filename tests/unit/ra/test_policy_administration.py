@@ -205,7 +205,7 @@ def test_a_default_is_used(desk: Desk) -> None:
     for values in ({"default_for_scep": True}, {"default_for_scep": True, "use_for_est": False}):
         wrong = replace(made, **values)  # type: ignore[arg-type]
         failure_of(desk.rules.update(desk.alice, wrong), MalformedRequest)
-    in_files = replace(desk.rules.default(desk.admin), default_for_est=True)
+    in_files = replace(result_of(desk.rules.default(desk.admin)), default_for_est=True)
     failure_of(desk.rules.update(desk.admin, in_files), MalformedRequest)
     assert not result_of(desk.rules.update(desk.alice, replace(made, use_for_est=False))).default_for_est
 
@@ -298,7 +298,7 @@ def test_what_a_policy_may_say(desk: Desk) -> None:
 def test_the_default_policy(desk: Desk) -> None:
     """POL-2: everybody sees it, admins change it in its files, nobody deletes it."""
     default = result_of(desk.rules.get(desk.alice, 0))
-    assert default == desk.rules.default(desk.alice) == result_of(desk.rules.find(desk.bob, "System"))
+    assert default == result_of(desk.rules.default(desk.alice)) == result_of(desk.rules.find(desk.bob, "System"))
     assert (default.name, default.days, default.extensions) == ("System", 365, DEFAULT_SERVER_EXTENSIONS)
     failure_of(desk.rules.update(desk.alice, replace(default, days=9)), NotAuthorized)
     failure_of(desk.rules.delete(desk.admin, 0), Conflict)
@@ -307,8 +307,7 @@ def test_the_default_policy(desk: Desk) -> None:
     assert (changed.days, changed.extensions) == (9, TEXT)
     assert desk.book.default.days == 9
     assert desk.book.files.validity.read_text() == DEFAULT_VALIDITY.replace("365", "9")
-    with pytest.raises(AuthenticationFailed):
-        desk.rules.default(ANONYMOUS)
+    failure_of(desk.rules.default(ANONYMOUS), AuthenticationFailed)
     assert desk.world.events("update")[-1].event.resource_name == "System"
 
 

@@ -136,7 +136,7 @@ def test_checks(desk: Desk, what: str) -> None:
         lambda: rules.add(SYSTEM, Policy(0, "new", 30, text, system=True)),
         lambda: rules.add(desk.alice, own),
         lambda: rules.update(SYSTEM, replace(there, extensions=text)),
-        lambda: rules.update(SYSTEM, replace(rules.default(SYSTEM), extensions=text)),
+        lambda: rules.update(SYSTEM, replace(result_of(rules.default(SYSTEM)), extensions=text)),
     )
     for change in changes:
         changing = change()
@@ -148,7 +148,7 @@ def test_checks(desk: Desk, what: str) -> None:
         else:
             failure_of(changing, error)
     if error is None:
-        assert rules.default(SYSTEM).extensions == text
+        assert result_of(rules.default(SYSTEM)).extensions == text
 
 
 def test_changed_files(desk: Desk) -> None:

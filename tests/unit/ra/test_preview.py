@@ -374,7 +374,7 @@ def test_default_validity(desk: Stack) -> None:
     rules, files = desk.app.policy_administration, desk.app.policies.files
     files.validity.write_text("# days\nshort = 7\ndefault = 365 # a year\n")
     desk.app.policies.forget()
-    assert rules.default(person(desk, "alice")).days == 365
+    assert result_of(rules.default(person(desk, "alice"))).days == 365
     extensions = files.extensions.read_text()
     assert result_of(rules.set_default_validity(SYSTEM, 90)).days == 90
     assert files.validity.read_text() == "# days\nshort = 7\ndefault = 90 # a year\n"
@@ -385,7 +385,7 @@ def test_default_validity(desk: Stack) -> None:
     assert events(desk, "policy")[-1].details["days"] == 90
     failure_of(rules.set_default_validity(person(desk, "bob"), 5), NotAuthorized)
     failure_of(rules.set_default_validity(SYSTEM, 0), PolicyViolation)
-    assert rules.default(SYSTEM).days == 90
+    assert result_of(rules.default(SYSTEM)).days == 90
 
 
 @pytest.mark.parametrize(
