@@ -160,6 +160,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             templates=app.templates,
             issuers=app.issuers,
             inventory=app.inventory,
+            locations=locations,
         ),
         ChallengePasswordsPages(
             challenge_passwords=app.challenge_passwords,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -224,6 +225,8 @@ class TestForms:
         alice.follow(alice.post(f"{paths[0]}/delete", {"confirm": "delete", "next_default_est": number}))
         assert defaults() == [False, True]
         assert f"/.well-known/est/{sent[1]['name'].replace(' ', '%20')}/simpleenroll" in alice.get("/apis")
+        label = sent[1]["name"].replace(" ", "%20")
+        assert re.search(rf"<code>https://[^/<]+/\.well-known/est/{label}</code>", alice.get(paths[1]))
         alice.follow(alice.post(f"{paths[1]}/delete", {"confirm": "delete"}))
         assert defaults() == [False, False]
 

@@ -25,6 +25,7 @@ from pikachu.web.ui.numbered_lines import numbered
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.selection import deletion
+from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.requested_san import OTHER_NAMES
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
@@ -138,7 +139,9 @@ class PoliciesPages(Pages):
         templates: CertificateTemplates,
         issuers: IssuingCAs,
         inventory: CertificateQueries,
+        locations: ServerLocations,
     ) -> None:
+        self._locations = locations
         self._policies = policy_administration
         self._templates = templates
         self._issuers = issuers
@@ -186,7 +189,7 @@ class PoliciesPages(Pages):
     @page("GET", "/policies/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show a policy."""
-        return HtmlPage("policies/view.html", {"row": await self._row(visit)})
+        return HtmlPage("policies/view.html", {"row": await self._row(visit), "location": self._locations.of(visit)})
 
     @page("GET", "/policies/<id>/edit", audience=Audience.REQUESTER)
     async def edit(self, visit: PageRequest) -> PageReply:
