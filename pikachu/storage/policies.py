@@ -27,7 +27,8 @@ from pikachu.core.model.policies import (
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
-from pikachu.storage.schema import default_policy, policies
+from pikachu.storage.policy_schema import default_policy
+from pikachu.storage.schema import policies
 from pikachu.storage.transactions import (
     StoreSection,
     moment,

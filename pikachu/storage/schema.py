@@ -361,13 +361,6 @@ policies: Final = Table(
     Column("roles", Text, nullable=False, server_default="user operator admin"),
     sqlite_autoincrement=True,
 )
-# What is stored of the default policy beside its files: one row, with the id 1, once it was changed.
-default_policy: Final = Table(
-    "default_policy",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("roles", Text, nullable=False),
-)
 Index("policies_owner", policies.c.owner_id, policies.c.id, sqlite_where=_owned, postgresql_where=_owned)
 # A protocol has one default policy of each owner, and one of the system.
 for _protocol in ("est", "scep"):

@@ -83,7 +83,7 @@ def test_rest_field(rest: REST) -> None:
 
 
 def test_certificates(rest: REST) -> None:
-    """Who may not use a policy issues nothing under it, and is told so."""
+    """Accounts that may not use a policy issue nothing under it, and are told so."""
     body = {"csr": csr_pem(), "policy": STAFF_ONLY}
     problem = rest.bad(403, "POST", "/certificates", body, who="alice")
     assert f"The role user {REFUSED} “{STAFF_ONLY}”" in problem["detail"]
@@ -127,7 +127,7 @@ def test_own_policies(rest: REST) -> None:
 
 
 def test_batches(rest: REST) -> None:
-    """Neither who orders a batch nor its owner may lack the role."""
+    """Both the account that orders a batch and its owner need the role."""
     body = {"label": "pumps", "policy": STAFF_ONLY, "names": "a"}
     rest.bad(403, "POST", "/batches", body, who="alice")
     problem = rest.bad(403, "POST", "/batches", {**body, "user_id": rest.accounts["alice"].id}, who="root")
