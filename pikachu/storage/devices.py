@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, or_, select, true
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, and_, bindparam, func, or_, select, true
 
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.devices import MAX_DUE_SECONDS, Device, DeviceState
@@ -71,6 +71,16 @@ _prefixes: Final = (
     .order_by(challenges.c.id.desc())
     .limit(bindparam("b_limit", type_=Integer))
 )
+# The policies of devices in their order, each found by one seek of the index after the one before.
+_other: Final = devices.alias("other")
+_first: Final = select(func.min(_d.policy).label("policy")).cte("kinds", recursive=True)
+_kinds: Final = _first.union_all(
+    select(select(func.min(_other.c.policy)).where(_other.c.policy > _first.c.policy).scalar_subquery()).where(
+        _first.c.policy.is_not(None)
+    )
+)
+_policies: Final = select(_kinds.c.policy).limit(bindparam("b_limit", type_=Integer))
+_MAX_SOUGHT_POLICIES: Final = 1000
 _LIST: Final = ListSource(DEVICE_COLUMNS, _SORTS, device_record, (CURRENT_CERTIFICATE,))
 
 
@@ -122,9 +132,10 @@ class DeviceStore(StoreSection):
         if policy is not None:
             kind = [_d.policy == policy] if method is None else [_d.policy == policy, _d.method == method]
             filters.append((kind, "INDEXED BY devices_kind"))
-        elif method is not None:
-            filters.append(([_d.method == method], _COVERING))
         conditions = [_IS_LISTED, *(one for each, _ in filters for one in each)]
+        if policy is None and method is not None:
+            conditions.append(_d.method == method)
+            filters.append(_sought_method(tx, method))
         narrowing = [_hinted(hint)(select(_d.id).where(*each)) for each, hint in filters]
         terms = number_terms(query.q) or search_terms(query.q)
         if terms:
@@ -164,6 +175,19 @@ class DeviceStore(StoreSection):
             .limit(limit)
         )
         return [event_record(row) for row in tx.query(statement)]
+
+
+def _sought_method(tx: Transaction, method: str) -> tuple[list[ColumnElement[bool]], str]:
+    """Return conditions that find the devices of a method, and the hint for their index.
+
+    The index begins with the policy, so it is sought for each policy that devices have: few have a rare method, and
+    reading all rows to find them takes long.
+    """
+    policies = [row[0] for row in tx.rows(_policies, {"b_limit": _MAX_SOUGHT_POLICIES + 1}) if row[0] is not None]
+    if len(policies) > _MAX_SOUGHT_POLICIES:
+        return [_d.method == method], _COVERING
+    known: BindParameter[str] = bindparam("policies", policies, unique=True, expanding=True)
+    return [_d.policy.in_(known), _d.method == method], "INDEXED BY devices_kind"
 
 
 def _named(tx: Transaction, query: ListQuery, terms: Sequence[str]) -> Select[Any] | ColumnElement[bool]:

@@ -348,3 +348,14 @@ def test_check_device(db: Opened) -> None:
         db.get(db.store.check_device("PUMP-1", device.owner_id))
     for name, owner_id in (("pump-1", 99), ("pump-2", device.owner_id), ("", device.owner_id)):
         db.get(db.store.check_device(name, owner_id))
+
+
+def test_a_rare_method(db: Opened) -> None:
+    """Its devices are found under each policy."""
+    for number, policy in enumerate(("a", "b", "b", "c")):
+        method = Method.SCEP if number in (0, 2) else Method.EST
+        request_id, _ = db.begin(f"{policy}-{number}", method=method, policy=policy)
+        db.get(db.store.complete(request_id, b"certificate", method, event(), NOW))
+    assert names(db, filters={"method": "SCEP"}) == ["a-0", "b-2"]
+    assert names(db, filters={"method": "EST"}) == ["b-1", "c-3"]
+    assert names(db, filters={"method": "UI"}) == []
