@@ -76,10 +76,8 @@ def test_rest_field(rest: REST) -> None:
     query = ListQuery(limit=1, filters={"type": "update", "resource_name": "every"})
     (event,) = result_of(rest.stack.app.store.events(query)).items
     assert event.event.details["roles"] == STAFF
-    for wrong in ([], ["auditor"], ["user", "auditor"]):
-        problem = rest.bad(400, "PATCH", f"/policies/{every}", {"roles": wrong}, who="root")
-        assert "Choose at least one of the roles user, operator, admin." in problem["detail"]
-    rest.bad(400, "PATCH", f"/policies/{every}", {"roles": ["king"]}, who="root")
+    for wrong in ([], ["auditor"], ["user", "auditor"], ["king"]):
+        assert "roles" in rest.bad(400, "PATCH", f"/policies/{every}", {"roles": wrong}, who="root")["detail"]
 
 
 def test_certificates(rest: REST) -> None:

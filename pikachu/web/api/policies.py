@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
-from pikachu.core.constraints import Length, Matches, Omissible
+from pikachu.core.constraints import Length, Matches, NotEmpty, Omissible, OneOf
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Role, Scope
 from pikachu.core.model.policies import DAYS, POLICY_ROLES, Approval, NextDefaults, Policy, PolicyLimits
@@ -22,6 +22,7 @@ _Name: TypeAlias = Annotated[
 ]
 _Days: TypeAlias = Annotated[int, DAYS]
 _Text: TypeAlias = Annotated[str, Length(0, MAXIMUM_TEXT)]
+_Roles: TypeAlias = Annotated[tuple[Annotated[Role, OneOf(POLICY_ROLES)], ...], NotEmpty()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class PolicyBody:
     issuer: str | None = None
     approval: Approval = Approval.AUTOMATIC
     limits: PolicyLimits = field(default_factory=PolicyLimits)
-    roles: Omissible[tuple[Role, ...]] = None
+    roles: Omissible[_Roles] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class PolicyChange:
     issuer: str | None = None
     approval: Omissible[Approval] = None
     limits: Omissible[PolicyLimits] = None
-    roles: Omissible[tuple[Role, ...]] = None
+    roles: Omissible[_Roles] = None
 
 
 @dataclass(frozen=True, slots=True)
