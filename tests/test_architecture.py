@@ -58,6 +58,7 @@ PACKAGES_OF = {
     "prometheus_client": ("pikachu.operations.metrics_text",),
     "segno": ("pikachu.documents.labels", "pikachu.documents.qr_codes"),
     "joserfc": ("pikachu.auth.oidc.id_tokens",),
+    "webauthn": ("pikachu.auth.webauthn.ceremonies",),
     "jinja2": ("pikachu.web", "pikachu.protocols"),
     "threading": ("pikachu.core.concurrency",),
     "twisted.internet.reactor": ("pikachu.server.tap", "pikachu.cli"),

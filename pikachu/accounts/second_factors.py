@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pikachu.auth.permissions import require_scope, require_whole_account
-from pikachu.auth.second_factor import PURPOSE, RECOVERY_CODES, new_recovery_code, recovery_digest
+from pikachu.auth.second_factor import PURPOSE, new_recovery_codes
 from pikachu.auth.totp import matching_step, new_secret
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -82,14 +82,14 @@ class SecondFactorAdministration:
         step = matching_step(offer.secret, code, self._clock.seconds())
         if step is None:
             raise MalformedRequest("Wrong code. Check that the clock of your device is right, and enter the next one.")
-        codes = [new_recovery_code() for _ in range(RECOVERY_CODES)]
+        codes, digests = new_recovery_codes(own)
 
         def seal(row_id: int) -> bytes:
             return self._sealer.seal(PURPOSE, offer.secret, totp_row(row_id, own))
 
         account = await self._store.account(own)
         event = _event("add second factor", account, actor, kind="one-time password")
-        await self._store.put_totp(NewTOTP(own, seal, step, _digests(own, codes)), event, self._now())
+        await self._store.put_totp(NewTOTP(own, seal, step, digests), event, self._now())
         return codes
 
     @uncancelled
@@ -98,10 +98,10 @@ class SecondFactorAdministration:
         second factor.
         """
         own = require_whole_account(actor)
-        codes = [new_recovery_code() for _ in range(RECOVERY_CODES)]
+        codes, digests = new_recovery_codes(own)
         account = await self._store.account(own)
         event = _event("renew recovery codes", account, actor)
-        await self._store.put_recovery_codes(own, _digests(own, codes), event, self._now())
+        await self._store.put_recovery_codes(own, digests, event, self._now())
         return codes
 
     @uncancelled
@@ -110,19 +110,27 @@ class SecondFactorAdministration:
         return await self._store.recovery_codes_left(require_whole_account(actor))
 
     @uncancelled
+    async def has_app(self, actor: Principal) -> bool:
+        """Return whether one's own account has an authenticator app."""
+        return await self._store.totp(require_whole_account(actor)) is not None
+
+    @uncancelled
     async def remove(self, actor: Principal) -> None:
-        """Remove one's own second factors and recovery codes."""
-        await self._remove(actor, require_whole_account(actor))
+        """Remove the authenticator app of one's own account; without a passkey, also the recovery codes."""
+        await self._remove(actor, require_whole_account(actor), with_passkeys=False)
 
     @uncancelled
     async def reset(self, actor: Principal, account_id: int) -> None:
-        """Remove the second factors and recovery codes of an account.  Admins only.  Fails with NotFound."""
+        """Remove all second factors and the recovery codes of an account.  Admins only.  Fails with NotFound."""
         require_scope(actor, Scope.ADMIN)
-        await self._remove(actor, account_id)
+        await self._remove(actor, account_id, with_passkeys=True)
 
-    async def _remove(self, actor: Principal, account_id: int) -> None:
+    async def _remove(self, actor: Principal, account_id: int, *, with_passkeys: bool) -> None:
         await self._store.remove_second_factors(
-            account_id, lambda account: _event("remove second factor", account, actor), self._now()
+            account_id,
+            lambda account: _event("remove second factor", account, actor),
+            self._now(),
+            with_passkeys=with_passkeys,
         )
 
     def _now(self) -> datetime:
@@ -130,10 +138,6 @@ class SecondFactorAdministration:
 
 
 _EXPIRED: Final = "This form has expired. Start again with a new secret."
-
-
-def _digests(account_id: int, codes: list[str]) -> tuple[bytes, ...]:
-    return tuple(digest for code in codes if (digest := recovery_digest(account_id, code)) is not None)
 
 
 def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:

@@ -121,11 +121,16 @@ class Sessions:
         Fails with AuthenticationFailed for a wrong code, with NotAuthorized when the first step is too old or the
         account has changed since, with RateLimited, and as :meth:`login` does.
         """
-        account = await self._pending_account(pending)
+        account = await self.pending_account(pending)
         kind = await self._second_factors.verify(account, code, address)
         return await self._begin(account, address, agent, f"password and {kind}")
 
-    async def _pending_account(self, pending: str) -> Account:
+    @uncancelled
+    async def pending_account(self, pending: str) -> Account:
+        """Return the account whose password was right in the first step of a sign-in.
+
+        Fails with NotAuthorized when that is too long ago, or the account has changed since.
+        """
         try:
             content = self._sealer.open(_PENDING, base64.urlsafe_b64decode(pending.encode("ascii", "replace")))
         except (SecretKeyChanged, ValueError, binascii.Error):
@@ -152,6 +157,14 @@ class Sessions:
     async def login_by_provider(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
         """Begin a session of an account that an OpenID Connect provider has signed in."""
         return await self._begin(account, address, agent, "single sign-on")
+
+    @uncancelled
+    async def login_by_passkey(self, account: Account, address: str, agent: str, by: str) -> tuple[Session, str]:
+        """Begin a session of an account whose passkey was verified.
+
+        :param by: the passkey, or password and passkey, for the audit log.
+        """
+        return await self._begin(account, address, agent, by)
 
     @uncancelled
     async def confirm_by_provider(self, session: Session, account: Account) -> None:

@@ -38,6 +38,12 @@ def recovery_digest(account_id: int, code: str) -> bytes | None:
     return hashlib.sha256(b"%d " % account_id + text.encode()).digest() if _RECOVERY.fullmatch(text) else None
 
 
+def new_recovery_codes(account_id: int) -> tuple[list[str], tuple[bytes, ...]]:
+    """Return new recovery codes of an account, and their digests."""
+    codes = [new_recovery_code() for _ in range(RECOVERY_CODES)]
+    return codes, tuple(digest for code in codes if (digest := recovery_digest(account_id, code)) is not None)
+
+
 class SecondFactors:
     """Verifies the codes of accounts; wrong ones count as wrong passwords do.
 

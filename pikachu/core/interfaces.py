@@ -49,6 +49,7 @@ from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecor
 from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
+from pikachu.core.passkey_interfaces import IPasskeyStore
 from pikachu.core.preference_interfaces import IPreferenceStore, ISetupStore
 from pikachu.core.recovery_interfaces import IRecoveryStore
 from pikachu.core.second_factor_interfaces import ISecondFactorStore
@@ -568,6 +569,7 @@ class IStore(
     IPreferenceStore,
     ISetupStore,
     ISecondFactorStore,
+    IPasskeyStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

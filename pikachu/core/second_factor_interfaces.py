@@ -37,6 +37,6 @@ class ISecondFactorStore(Protocol):
         """Delete a recovery code, with an event; False when the account has none of that digest."""
 
     def remove_second_factors(
-        self, account_id: int, decide: Callable[[Account], Event], now: datetime
+        self, account_id: int, decide: Callable[[Account], Event], now: datetime, *, with_passkeys: bool = True
     ) -> Deferred[None]:
-        """Delete all second factors and recovery codes of an account.  Fails with NotFound."""
+        """Delete the second factors of an account, and with the last one the recovery codes.  Fails with NotFound."""

@@ -9,6 +9,7 @@ from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.batches import EnrollmentBatches
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.drafts import Drafts
+from pikachu.accounts.passkeys import PasskeyAdministration, PasskeySignIn
 from pikachu.accounts.password_resets import PasswordResets
 from pikachu.accounts.preferences import AccountPreferences
 from pikachu.accounts.second_factors import SecondFactorAdministration
@@ -149,6 +150,8 @@ class Application:
     sessions: Sessions
     drafts: Drafts
     second_factors: SecondFactorAdministration
+    passkeys: PasskeyAdministration
+    passkey_sign_in: PasskeySignIn
     password_resets: PasswordResets
     sign_in_locks: SignInLocks
     enrollment: EnrollmentService

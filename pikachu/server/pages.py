@@ -30,6 +30,7 @@ from pikachu.web.ui.jobs import JobsPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.new_certificate import NewCertificatePages
 from pikachu.web.ui.pages import Pages
+from pikachu.web.ui.passkeys import PasskeyPages
 from pikachu.web.ui.password_reset import PasswordResetPages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.preferences import PreferencePages
@@ -62,6 +63,8 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         tokens=app.tokens,
         authenticator=app.authenticator,
         sessions=app.sessions,
+        second_factors=app.second_factors,
+        passkeys=app.passkeys,
         inventory=app.inventory,
         clock=app.clock,
         files_pool=app.pools.files,
@@ -85,7 +88,13 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             config=app.config,
             account_pages=account,
         ),
-        SecondFactorPages(second_factors=app.second_factors, accounts=app.accounts, sessions=app.sessions),
+        SecondFactorPages(
+            second_factors=app.second_factors,
+            accounts=app.accounts,
+            sessions=app.sessions,
+            passkey_sign_in=app.passkey_sign_in,
+        ),
+        PasskeyPages(passkeys=app.passkeys, passkey_sign_in=app.passkey_sign_in, sessions=app.sessions),
         SingleSignOnPages(
             provider=app.provider,
             provider_accounts=app.provider_accounts,

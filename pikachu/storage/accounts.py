@@ -22,7 +22,7 @@ from pikachu.storage.pagination import ListSource, checked, matching, one_of, pa
 from pikachu.storage.preferences import DELETE_OF_ACCOUNT
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 from pikachu.storage.sign_in import delete_reset, end_all_sessions, insert_reset
-from pikachu.storage.sign_in_schema import external_identities, password_resets, recovery_codes, totp_secrets
+from pikachu.storage.sign_in_schema import external_identities, passkeys, password_resets, recovery_codes, totp_secrets
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -102,6 +102,7 @@ _other_admins: Final = select(func.count()).where(
 
 
 _no_totp: Final = delete(totp_secrets).where(totp_secrets.c.account_id == bindparam("b_id"))
+_no_passkeys: Final = delete(passkeys).where(passkeys.c.account_id == bindparam("b_id"))
 _no_recovery_codes: Final = delete(recovery_codes).where(recovery_codes.c.account_id == bindparam("b_id"))
 _delete_unused: Final = delete(challenges).where(
     challenges.c.id.in_(
@@ -418,6 +419,7 @@ class AccountStore(StoreSection):
             _all_sessions,
             _all_certificates,
             _no_totp,
+            _no_passkeys,
             _no_recovery_codes,
             _no_identity,
             *DELETE_OF_ACCOUNT,

@@ -22,7 +22,7 @@ from pikachu.storage.schema import audit_head, metadata
 from pikachu.storage.settings import StoreSettings
 
 #: All versions of the schema; the last one is this program's.
-VERSIONS: Final = tuple(f"{number:04}" for number in range(1, 28))
+VERSIONS: Final = tuple(f"{number:04}" for number in range(1, 29))
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
 
 from pikachu.core.errors import Conflict
 from pikachu.core.model.events import Event
@@ -17,7 +17,7 @@ from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Transaction
 from pikachu.storage.schema import accounts
-from pikachu.storage.sign_in_schema import recovery_codes, totp_secrets
+from pikachu.storage.sign_in_schema import passkeys, recovery_codes, totp_secrets
 from pikachu.storage.transactions import StoreSection, insert_into, point_read, row_id, write_transaction
 
 _t: Final = totp_secrets.c
@@ -40,11 +40,29 @@ _count_codes: Final = select(func.count()).where(_r.account_id == bindparam("b_a
 _mark: Final = (
     update(accounts)
     .where(accounts.c.id == bindparam("b_id"))
-    .values(has_second_factor=bindparam("v_has_second_factor"))
+    .values(
+        has_second_factor=case(
+            (exists().where(_t.account_id == bindparam("b_id")), 1),
+            (exists().where(passkeys.c.account_id == bindparam("b_id")), 1),
+            else_=0,
+        )
+    )
 )
+_delete_needless_codes: Final = delete(recovery_codes).where(
+    _r.account_id == bindparam("b_account"),
+    exists().where(accounts.c.id == bindparam("b_account"), accounts.c.has_second_factor == 0),
+)
+_delete_passkeys: Final = delete(passkeys).where(passkeys.c.account_id == bindparam("b_account"))
 
 
-def _put_codes(tx: Transaction, account_id: int, digests: Iterable[bytes]) -> None:
+def mark(tx: Transaction, account_id: int) -> None:
+    """Record whether an account has a second factor; without one it has no recovery codes either."""
+    tx.write(_mark, {"b_id": account_id})
+    tx.write(_delete_needless_codes, {"b_account": account_id})
+
+
+def put_codes(tx: Transaction, account_id: int, digests: Iterable[bytes]) -> None:
+    """Replace the recovery codes of an account."""
     tx.write(_delete_codes, {"b_account": account_id})
     for digest in digests:
         tx.write(_insert_code, {"account_id": account_id, "digest": digest})
@@ -72,8 +90,8 @@ class SecondFactorStore(StoreSection):
         }
         identity = tx.insert(_insert_totp, values)
         tx.write(_seal_totp, {"b_id": identity, "v_sealed": totp.seal(identity)})
-        _put_codes(tx, totp.account_id, totp.recovery_digests)
-        tx.write(_mark, {"b_id": totp.account_id, "v_has_second_factor": 1})
+        put_codes(tx, totp.account_id, totp.recovery_digests)
+        mark(tx, totp.account_id)
         write_event(tx, event, now)
 
     @write_transaction
@@ -94,7 +112,7 @@ class SecondFactorStore(StoreSection):
         """Replace the recovery codes of an account; Conflict when it has no second factor."""
         if not find_account(tx, account_id).has_second_factor:
             raise Conflict("This account has no second factor. Set one up first.")
-        _put_codes(tx, account_id, digests)
+        put_codes(tx, account_id, digests)
         write_event(tx, event, now)
 
     @write_transaction
@@ -107,11 +125,18 @@ class SecondFactorStore(StoreSection):
 
     @write_transaction
     def remove_second_factors(
-        self, tx: Transaction, account_id: int, decide: Callable[[Account], Event], now: datetime
+        self,
+        tx: Transaction,
+        account_id: int,
+        decide: Callable[[Account], Event],
+        now: datetime,
+        *,
+        with_passkeys: bool = True,
     ) -> None:
-        """Delete all second factors of an account; NotFound, and the errors of *decide*."""
+        """Delete the second factors of an account; NotFound, and the errors of *decide*."""
         event = decide(find_account(tx, account_id))
         tx.write(_delete_totp, {"b_account": account_id})
-        tx.write(_delete_codes, {"b_account": account_id})
-        tx.write(_mark, {"b_id": account_id, "v_has_second_factor": 0})
+        if with_passkeys:
+            tx.write(_delete_passkeys, {"b_account": account_id})
+        mark(tx, account_id)
         write_event(tx, event, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, UniqueConstraint
 
 from pikachu.storage.schema import metadata
 
@@ -49,6 +49,27 @@ recovery_codes: Final = Table(
     metadata,
     Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
     Column("digest", LargeBinary, primary_key=True),
+)
+
+# Public keys of WebAuthn credentials.
+passkeys: Final = Table(
+    "passkeys",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("credential_id", LargeBinary, nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("user_handle", LargeBinary, nullable=False),
+    # When the last accepted challenge was made, in microseconds.
+    Column("challenged_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger),
+    UniqueConstraint("account_id", "name_key"),
+    sqlite_autoincrement=True,
 )
 
 # Accounts of people at OpenID Connect providers.

@@ -44,6 +44,7 @@ from pikachu.storage.migrate import SchemaState, create, describe, find_search, 
 from pikachu.storage.nodes import NodeLock, NodeStore
 from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
 from pikachu.storage.owners import OwnerStore
+from pikachu.storage.passkeys import PasskeyStore
 from pikachu.storage.policies import PolicyStore
 from pikachu.storage.preferences import PreferenceStore, SetupStore
 from pikachu.storage.quotas import require_quota
@@ -108,6 +109,7 @@ class Store(
     PreferenceStore,
     SetupStore,
     SecondFactorStore,
+    PasskeyStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -139,3 +139,68 @@ def test_second_factor(browser: Browser, server: Server, scripts: bool) -> None:
         one.page.fill("#confirm", "remove")
         one.page.get_by_role("button", name="Remove").click()
         expect(one.page.get_by_role("status")).to_have_text("The second factor was removed.")
+
+
+@pytest.mark.parametrize(("size", "theme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide", "narrow"])
+def test_passkeys(browser: Browser, server: Server, size: tuple[int, int], theme: Theme) -> None:
+    """ROL-2: a passkey is added, signs in alone and after the password, and is removed."""
+    with window(browser, server, size, theme) as one:
+        devtools = one.context.new_cdp_session(one.page)
+        devtools.send("WebAuthn.enable")
+        device = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        devtools.send("WebAuthn.addVirtualAuthenticator", {"options": device})
+        one.sign_in("alice", "password of alice")
+        one.confirm("password of alice")
+        one.open("/account")
+        one.page.get_by_role("link", name="Add a passkey").click()
+        one.page.fill("#name", "phone")
+        one.check()
+        one.page.get_by_role("button", name="Add passkey").click()
+        expect(one.page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+        # The same device has one already.
+        one.open("/account/passkeys/new")
+        one.page.fill("#name", "phone again")
+        one.page.get_by_role("button", name="Add passkey").click()
+        expect(one.page.get_by_role("alert")).to_contain_text("has a passkey of your account already")
+        one.check()
+        one.page.get_by_role("button", name="Log out").click()
+        one.page.wait_for_url(re.compile("/login$"))
+        one.open("/login?next=/account")
+        one.page.get_by_role("button", name="Sign in with a passkey").click()
+        expect(one.page.get_by_role("region", name="Passkeys")).to_contain_text("phone")
+        one.check()
+        one.page.get_by_role("button", name="Log out").click()
+        one.page.wait_for_url(re.compile("/login$"))
+        one.page.fill("#username", "alice")
+        one.page.fill("#password", "password of alice")
+        one.page.get_by_role("button", name="Sign in", exact=True).click()
+        one.page.wait_for_url(re.compile("/login/code"))
+        one.check()
+        one.page.get_by_role("button", name="Use a passkey").click()
+        one.page.wait_for_url(re.compile(r"^(?!.*/login)"))
+        one.confirm("password of alice")
+        one.open("/account")
+        one.page.get_by_role("link", name="Remove the passkey phone").click()
+        one.page.fill("#confirm", "remove")
+        one.page.get_by_role("button", name="Remove").click()
+        expect(one.page.get_by_role("status")).to_have_text("The passkey phone was removed.")
+
+
+def test_passkeys_need_scripts_and_a_name(browser: Browser, server: Server) -> None:
+    """ROL-2: the pages say where there are no passkeys."""
+    with window(browser, server, NARROW, java_script_enabled=False) as one:
+        one.open("/login")
+        expect(one.page.get_by_text("Passkeys need JavaScript.")).to_be_visible()
+        expect(one.page.get_by_role("button", name="Sign in with a passkey")).to_have_count(0)
+    with window(browser, server, NARROW) as one:
+        one.address = one.address.replace("localhost", "127.0.0.1")
+        one.open("/login")
+        expect(one.page.get_by_text("Passkeys need a host name.")).to_be_visible()
+        one.check()

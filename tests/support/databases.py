@@ -35,8 +35,14 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0026: no roles of policies.
+#: Statements that make a database of this version one of version 0027: no passkeys.
+AS_0027: Final = (
+    "DROP TABLE passkeys",
+    "UPDATE pikachu_schema SET version_num = '0027'",
+)
+#: And one of version 0026: no roles of policies.
 AS_0026: Final = (
+    *AS_0027,
     "DROP TABLE default_policy",
     "ALTER TABLE policies DROP COLUMN roles",
     "UPDATE pikachu_schema SET version_num = '0026'",

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pikachu.accounts.batches import BatchOrder
 from pikachu.accounts.challenge_passwords import ANY_PURPOSE, Purpose
 from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.events import Event
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource, JobSelection
+from pikachu.core.model.passkeys import NewPasskey
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
 from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.times import utc
 from pikachu.inventory.csrs import RequestSource
 from pikachu.inventory.templates import TemplateDraft
 from pikachu.server.application import Application
@@ -84,6 +87,7 @@ def fill(app: Application) -> Demo:
     template = TemplateDraft("fleet gateways", "TLS client", DEFAULT_EXTENSIONS)
     demo.ids["templates"] = result_of(app.templates.add(user, template)).id
     _bound_certificate(app, demo, user)
+    _passkey(app, demo)
     demo.ids["identity-lists"] = result_of(app.identity_lists.create(admin, "pumps 2026", "1234567\npump-001")).id
     demo.ids["devices"] = result_of(app.store.certificate(demo.ids["certificates"])).device_id or 0
     selection = JobSelection((demo.ids["keys"] + 1, demo.ids["keys"] + 2))
@@ -100,6 +104,15 @@ def _bound_certificate(app: Application, demo: Demo, user: Principal) -> None:
     record = result_of(app.store.certificate(demo.ids["certificates"]))
     bound = result_of(app.sessions.bind(user, demo.accounts["fleet_operator"].id, parse_certificate(record.der)))
     demo.ids["account/certificates"] = bound.id
+
+
+def _passkey(app: Application, demo: Demo) -> None:
+    account_id, now = demo.accounts["second_user"].id, utc(app.clock.seconds())
+    passkey = NewPasskey(account_id, "phone", "ca.example.com", b"credential", b"", 0, b"", 1, ())
+    added = Event("add passkey", "user", "second_user", "second_user", owner_id=account_id, about_account=True)
+    result_of(app.store.add_passkey(passkey, 1, added, now))
+    [stored] = result_of(app.store.passkeys_of(account_id))
+    demo.ids["account/passkeys"] = stored.id
 
 
 def _policies(app: Application, demo: Demo, admin: Principal, user: Principal) -> None:

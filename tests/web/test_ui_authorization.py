@@ -19,8 +19,10 @@ import pytest
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.auth.permissions import AUDIENCE_ROLES, Audience
+from pikachu.core.model.passkeys import NewPasskey
 from pikachu.core.model.people import SYSTEM, Role
 from pikachu.x509.certificate import parse_certificate
+from tests.support.databases import NOW, event
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
 from tests.support.recovered import recover
@@ -124,6 +126,15 @@ def bound_certificate(pages: Pages, _: Visitor) -> str:
     return f"/account/certificates/{bound.id}/unbind"
 
 
+def passkey(pages: Pages, _owner: Visitor) -> str:
+    """The page that asks whether a passkey of alice's shall be removed."""
+    alice, number = pages.accounts["alice"].id, next(COUNT)
+    device = NewPasskey(alice, f"{number}", "ca.example.org", b"%d" % number, b"", 0, b"", number, ())
+    result_of(pages.stack.app.store.add_passkey(device, 99, event(), NOW))
+    found = result_of(pages.stack.app.passkeys.of_account(SYSTEM, alice))[-1]
+    return f"/account/passkeys/{found.id}/remove"
+
+
 def user(action: str) -> Callable[[Pages, Visitor], str]:
     """A page about bob."""
     return lambda pages, _: f"/users/{pages.accounts['bob'].id}{action}"
@@ -148,6 +159,11 @@ TABLE: dict[str, Expected] = {
     "GET /account/second-factor/codes": USERS,
     "GET /account/second-factor/remove": USERS,
     "GET /users/<id>/second-factor": ADMINS,
+    "GET /account/passkeys/new": USERS,
+    "GET /account/passkeys/options": USERS,
+    "GET /account/passkeys/<id>/remove": PERSONAL,
+    "GET /login/passkey": (200,) * 6,
+    "GET /login/code/passkey": (403,) * 6,
     "GET /session": USERS,
     "GET /register": (200, 303, 303, 303, 303, 303),
     "GET /account": USERS,
@@ -282,6 +298,10 @@ POSTS: dict[str, Audience] = {
     "POST /account/second-factor/codes": Audience.USER,
     "POST /account/second-factor/remove": Audience.USER,
     "POST /users/<id>/second-factor": Audience.ADMIN,
+    "POST /account/passkeys": Audience.USER,
+    "POST /account/passkeys/<id>/remove": Audience.USER,
+    "POST /login/passkey": Audience.ANYONE,
+    "POST /login/code/passkey": Audience.ANYONE,
     "POST /session": Audience.USER,
     "POST /register": Audience.ANYONE,
     "POST /account/email": Audience.USER,
@@ -409,6 +429,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /help/<name>": lambda _pages, _owner: "/help/est",
     **{f"GET /account/tokens/<id>{after}": token(after) for after in ("/end", "/created")},
     "GET /account/certificates/<id>/unbind": bound_certificate,
+    "GET /account/passkeys/<id>/remove": passkey,
     **{
         f"GET /users/<id>{action}": user(action)
         for action in ("", "/edit", "/password", "/password-code", "/second-factor", "/delete")

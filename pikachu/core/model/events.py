@@ -36,6 +36,7 @@ ACCOUNT_EVENT_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
     *("force logout", "change password", "reset password", "role change", "bind certificate", "unbind certificate"),
     *("unlock", "add second factor", "remove second factor", "use recovery code", "renew recovery codes"),
+    *("add passkey", "remove passkey"),
 )
 
 

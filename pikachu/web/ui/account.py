@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.passkeys import PasskeyAdministration
+from pikachu.accounts.second_factors import SecondFactorAdministration
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import ROLE_SCOPES, Authenticator
@@ -20,6 +22,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.passkeys import place_of
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, decode_certificate_input, parse_certificate
 
@@ -46,6 +49,8 @@ class AccountPages(Pages):
         tokens: Tokens,
         authenticator: Authenticator,
         sessions: Sessions,
+        second_factors: SecondFactorAdministration,
+        passkeys: PasskeyAdministration,
         inventory: CertificateQueries,
         clock: IClock,
         files_pool: IWorkerPool,
@@ -55,6 +60,8 @@ class AccountPages(Pages):
         self._tokens = tokens
         self._authenticator = authenticator
         self._sessions = sessions
+        self._second_factors = second_factors
+        self._passkeys = passkeys
         self._inventory = inventory
         self._clock = clock
         self._files = files_pool
@@ -70,12 +77,14 @@ class AccountPages(Pages):
         context = {
             "local": account.source is AccountSource.LOCAL,
             "email": visit.form.text("email") if error is not None else account.email,
+            "has_app": await self._second_factors.has_app(visit.principal),
+            "passkey_host": place_of(visit).host,
             **await self.account_objects(visit, account.id),
         }
         return HtmlPage.form("people/account.html", context, error)
 
     async def account_objects(self, visit: PageRequest, account_id: int) -> Mapping[str, Any]:
-        """Return the context of ``people/parts.html``: an account's sessions, tokens and certificates."""
+        """Return the context of ``people/parts.html``: an account's sessions, tokens, passkeys and certificates."""
         actor = visit.principal
         tokens = await self._tokens.list(actor, ListQuery(limit=MAX_SHOWN, owner_id=account_id))
         return {
@@ -83,6 +92,7 @@ class AccountPages(Pages):
             "sessions": await self._sessions.of_account(actor, account_id),
             "tokens": tokens.items,
             "more_tokens": tokens.next_cursor is not None,
+            "passkeys": await self._passkeys.of_account(actor, account_id),
             "certificates": await self._sessions.certificates(actor, account_id),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.passkeys import PasskeySignIn
 from pikachu.accounts.second_factors import Offer, SecondFactorAdministration
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.permissions import Audience
@@ -12,6 +13,7 @@ from pikachu.documents.qr_codes import qr_code
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import PENDING, cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.passkeys import place_of
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
 
 _CODES: str = "/account/second-factor/codes"
@@ -20,7 +22,15 @@ _CODES: str = "/account/second-factor/codes"
 class SecondFactorPages(Pages):
     """``/account/second-factor``, ``/login/code`` and ``/users/<id>/second-factor``."""
 
-    def __init__(self, *, second_factors: SecondFactorAdministration, accounts: Accounts, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        *,
+        second_factors: SecondFactorAdministration,
+        accounts: Accounts,
+        sessions: Sessions,
+        passkey_sign_in: PasskeySignIn,
+    ) -> None:
+        self._passkey_sign_in = passkey_sign_in
         self._second_factors = second_factors
         self._accounts = accounts
         self._sessions = sessions
@@ -89,7 +99,10 @@ class SecondFactorPages(Pages):
         """Show the form for the code, after the password was right."""
         if visit.session is not None or not visit.pending:
             return Redirect(own_path(visit.query.get("next", "/")) if visit.session is not None else "/login")
-        return self._code_form(own_path(visit.query.get("next", "/")))
+        try:
+            return await self._code_form(visit, own_path(visit.query.get("next", "/")))
+        except NotAuthorized as error:
+            return _again(visit, error)
 
     @page("POST", "/login/code", audience=Audience.ANYONE, keeps_draft=False)
     async def login(self, visit: PageRequest) -> PageReply:
@@ -99,18 +112,18 @@ class SecondFactorPages(Pages):
             code = visit.form.text("code")
             _, secret = await self._sessions.login_by_code(visit.pending, code, visit.address, visit.agent)
         except NotAuthorized as error:
-            visit.cookies.append(cookie(PENDING, "", seconds=0))
-            return Redirect("/login", notice=error.public)
+            return _again(visit, error)
         except PikachuError as error:
-            return self._code_form(return_path, error)
+            return await self._code_form(visit, return_path, error)
         if visit.session is not None:
             await self._sessions.logout(visit.session, visit.signed_in())
         visit.cookies.extend((cookie(PENDING, "", seconds=0), cookie(SESSION, secret)))
         return Redirect(return_path)
 
-    @staticmethod
-    def _code_form(return_path: str, error: PikachuError | None = None) -> PageReply:
-        return HtmlPage.form("people/login_code.html", {"next": return_path}, error)
+    async def _code_form(self, visit: PageRequest, return_path: str, error: PikachuError | None = None) -> PageReply:
+        step = await self._passkey_sign_in.second_step(visit.pending)
+        context = {"next": return_path, "step": step, "host": place_of(visit).host}
+        return HtmlPage.form("people/login_code.html", context, error)
 
     # --- administrators -------------------------------------------------------------------
 
@@ -130,3 +143,9 @@ class SecondFactorPages(Pages):
             return HtmlPage.form("people/second_factor_remove.html", {"account": account, "own": False}, error)
         await self._second_factors.reset(visit.principal, account.id)
         return Redirect(f"/users/{account.id}", notice=f"The second factor of {account.username} was removed.")
+
+
+def _again(visit: PageRequest, error: NotAuthorized) -> PageReply:
+    """Return to the first step of a sign-in."""
+    visit.cookies.append(cookie(PENDING, "", seconds=0))
+    return Redirect("/login", notice=error.public)

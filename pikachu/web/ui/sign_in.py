@@ -13,6 +13,7 @@ from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import PENDING, cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.passkeys import place_of
 from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody, Redirect, own_path
 
 
@@ -76,6 +77,7 @@ class SignInPages(Pages):
             "next": return_path,
             "username": username,
             "provider": self._provider_label,
+            "passkeys": bool(place_of(visit).host),
             "has_certificate": required_certificate(visit.request.transport) is not None,
         }
         return HtmlPage.form("people/login.html", context, error)
