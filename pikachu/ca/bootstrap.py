@@ -84,7 +84,7 @@ def make_folder(path: Path, mode: int) -> None:
         path.chmod(mode)
     except OSError as error:
         raise ConfigError(
-            f"the folder {path} can't be made: {error.strerror}; mend the owner of {path.parent}"
+            f"the folder {path} can't be made: {error.strerror}; fix the owner of {path.parent}"
         ) from None
 
 
@@ -102,7 +102,7 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
         create_file(path, content, mode)
     except OSError as error:
         raise ConfigError(
-            f"{path} can't be written: {error.strerror}; mend the owner or mode of {path.parent}"
+            f"{path} can't be written: {error.strerror}; fix the owner or mode of {path.parent}"
         ) from None
 
 

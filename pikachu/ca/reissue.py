@@ -124,7 +124,7 @@ class Reissue:
             with locked(self.files):
                 replace_files(*contents)
         except OSError as error:
-            raise ConfigError(f"the certificate can't be replaced: {error.strerror}; mend the owner or mode") from None
+            raise ConfigError(f"the certificate can't be replaced: {error.strerror}; fix the owner or mode") from None
         return certificate
 
     def _key(self) -> PrivateKey:

@@ -206,7 +206,7 @@ def complete(files: RotationFiles, keys: CAKeys, now: datetime, warn: Warn, *, w
         except OSError as error:
             raise ConfigError(
                 f"the rotation of {files.ca.name} can't be completed: {error.filename}: {error.strerror}; "
-                "mend the owner or mode, and start again"
+                "fix the owner or mode, and start again"
             ) from None
     return True
 

@@ -64,7 +64,7 @@ def verify_events(arguments: Namespace) -> int:
     if origin.unkeyed:
         print(
             f"Events 1 to {origin.unkeyed} are older than the key of the audit log. They are as they were when it was "
-            "created; whoever could write to the database before may have rewritten them."
+            "created; anyone who could write to the database before may have rewritten them."
         )
     return 0
 

@@ -60,7 +60,7 @@ def add_commands(commands: Commands) -> None:
         help="make the keys of CAs with a label in [PKCS11], or with a key reference file, in the token; they can't be "
         "read or copied",
     )
-    parser.add_argument("--quiet", action="store_true", help="say only what was made, not what was left")
+    parser.add_argument("--quiet", action="store_true", help="say only what was created, not what was left")
     names = parser.add_argument_group("names")
     names.add_argument("--organization", metavar="TEXT", help="O of the CAs' names")
     names.add_argument("--country", metavar="CC", help="C of the CAs' names, two letters")
@@ -93,8 +93,8 @@ def add_commands(commands: Commands) -> None:
         choices=("44", "65", "87"),
         nargs="?",
         const="65",
-        help="make an ML-DSA issuing CA too (65); where config.ini does not name its files, they are made beside the "
-        "root's, and the lines for config.ini are printed",
+        help="make an ML-DSA issuing CA too (65); where config.ini does not name its files, they are created "
+        "beside the root's, and the lines for config.ini are printed",
     )
     days = parser.add_argument_group("validity")
     days.add_argument("--root-days", type=DAYS, default=3650, metavar="N", help="of the root (%(default)s)")

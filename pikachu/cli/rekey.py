@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pikachu.config.configuration import Configuration
 
 _ABOUT = """\
-Makes a new SECRET_KEY and seals everything anew that is sealed under the present one: stored private keys, challenge
+Makes a new SECRET_KEY and seals everything again that is sealed under the present one: stored private keys, challenge
 passwords, and the keys of OCSP responders and SCEP RAs. Stop the server first, on every machine. A run that was
 interrupted is completed by running the command again. The former key is kept beside the new one: backups of the
 database from before need it."""
@@ -28,7 +28,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "--drop-unreadable",
         action="store_true",
-        help="remove what does not open with the present SECRET_KEY; it can't be had back without the key that it was "
+        help="remove what does not open with the present SECRET_KEY; it can't be restored without the key that it was "
         "sealed under",
     )
     parser.set_defaults(run=run_rekey)
@@ -106,4 +106,4 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
     for kind, count in result.dropped.items():
         warn(f"{count} of kind {kind} did not open and were removed")
     summary = ", ".join(f"{count} of kind {kind}" for kind, count in result.changed.items()) or "nothing was sealed"
-    print(f"changed SECRET_KEY; sealed anew: {summary}; {note}")
+    print(f"changed SECRET_KEY; sealed again: {summary}; {note}")

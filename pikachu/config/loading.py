@@ -65,7 +65,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
             "or run `pikachu init` in the folder that has one"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}; mend its owner or mode") from None
+        raise ConfigError(f"{path}: can't be read: {error.strerror}; fix its owner or mode") from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; this is no configuration file")
     try:
@@ -180,9 +180,7 @@ class _Reader:
         self.report.unset[section, key.lower()] = unset
         text = _VARIABLE.sub(lambda match: self._environ.get(match[1], ""), text).strip()
         if _CONTROL.search(text) or "\n" in text:
-            raise self.report.error(
-                section, _name(key), "its environment variable holds a control character; mend that"
-            )
+            raise self.report.error(section, _name(key), "its environment variable holds a control character; fix that")
         if text:
             self.given.add((section, key.lower()))
         return text

@@ -234,7 +234,7 @@ class VaultSection(Section):
     signer: VaultSigner = _key(
         choice(VaultSigner),
         "pki",
-        "pki: Vault's PKI engine makes the certificates; transit: Vault only signs what is made here.",
+        "pki: Vault's PKI engine makes the certificates; transit: Vault only signs what is built here.",
     )
     fallback: bool = _key(
         BOOLEAN, "false", "Whether the key files of [CA], where they exist, sign while Vault can't be reached."

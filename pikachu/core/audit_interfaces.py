@@ -32,7 +32,7 @@ CHAIN_START: Final = ChainPosition(0, bytes(32))
 class AuditKeyOrigin:
     """Where the events begin whose hashes have a key.
 
-    :param unkeyed: the number of older events: whoever could write to the database could rewrite them all.
+    :param unkeyed: the number of older events: anyone who could write to the database could rewrite them all.
     :param finding: the defect that was found in these when the key was created, or empty.
     """
 

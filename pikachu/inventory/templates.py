@@ -177,7 +177,7 @@ class CertificateTemplates:
         :param owner_id: the owner, unless it is shared.
         """
         if draft.system and not is_admin(actor):
-            raise NotAuthorized("a certificate template for everybody is made by admins only")
+            raise NotAuthorized("a certificate template for everybody is for administrators only")
         if not draft.system and owner_id is None:
             raise MalformedRequest("a certificate template is everybody's or a user's; say which")
         name = _line(draft.name, "a template's name", MAXIMUM_NAME)

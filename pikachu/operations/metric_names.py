@@ -53,7 +53,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "pikachu_crl_number": Metric("gauge", "The number of the newest CRL.", _CA),
     "pikachu_crl_entries": Metric("gauge", "The entries of the newest CRL.", _CA),
     "pikachu_crl_size_bytes": Metric("gauge", "The size of the newest CRL.", _CA),
-    "pikachu_crl_this_update_timestamp_seconds": Metric("gauge", "When the newest CRL was made.", _CA),
+    "pikachu_crl_this_update_timestamp_seconds": Metric("gauge", "When the newest CRL was issued.", _CA),
     "pikachu_crl_next_update_timestamp_seconds": Metric("gauge", "When the newest CRL expires.", _CA),
     "pikachu_ca_not_after_timestamp_seconds": Metric("gauge", "When the certificate of a CA expires.", _CA),
     "pikachu_ocsp_responder_not_after_timestamp_seconds": Metric(

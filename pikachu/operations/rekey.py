@@ -64,7 +64,7 @@ def promote(path: Path, now: datetime) -> Path:
         former.unlink(missing_ok=True)
         exchange_file(next_file(path), path, former)
     except OSError as error:
-        raise ConfigError(f"{path} can't be replaced: {error.strerror}; mend that and run the command again") from None
+        raise ConfigError(f"{path} can't be replaced: {error.strerror}; fix that and run the command again") from None
     return former
 
 

@@ -410,7 +410,7 @@ class PolicyAdministration:
                 for extension in template.extensions(context):
                     power = authority_granted(extension)
                     if power is not None:
-                        raise NotAuthorized(f"a policy with {power} is made by admins only")
+                        raise NotAuthorized(f"a policy with {power} is for administrators only")
 
         if len(text) > MAXIMUM_TEXT:
             raise MalformedRequest("the extensions are longer than 64 KiB")
@@ -443,14 +443,14 @@ class PolicyAdministration:
         require_scope(actor, Scope.ENROLL)
         if policy.system:
             if not is_admin(actor):
-                raise NotAuthorized("a system policy is made by admins only")
+                raise NotAuthorized("a system policy is for administrators only")
             return replace(policy, owner_id=None)
         owner_id = actor.owner_id if policy.owner_id is None else policy.owner_id
         if owner_id is None:
             raise MalformedRequest("a policy is the system's or a user's; say which")
         if owner_id != actor.owner_id:
             if not is_admin(actor):
-                raise NotAuthorized("a policy for somebody else is made by admins only")
+                raise NotAuthorized("a policy for somebody else is for administrators only")
             account = await self._store.account(owner_id)
             is_new_owner = before is None or before.owner_id != owner_id
             if is_new_owner and account.state is AccountState.DELETED:

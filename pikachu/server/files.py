@@ -71,7 +71,7 @@ def check_folders(config: Configuration) -> None:
         if not nearest.is_dir():
             raise ConfigError(f"{setting}: {nearest} is not a folder; remove it, or name another one")
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ConfigError(f"{setting}: {nearest} can't be written; mend its owner or mode, or name another folder")
+            raise ConfigError(f"{setting}: {nearest} can't be written; fix its owner or mode, or name another folder")
 
 
 def growing_folders(config: Configuration) -> dict[str, Path]:

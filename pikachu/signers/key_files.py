@@ -24,7 +24,7 @@ def read_file(path: Path, setting: str) -> bytes:
     except FileNotFoundError:
         raise ConfigError(f"{setting}: {path} does not exist; `pikachu init` makes what is missing") from None
     except OSError as error:
-        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; mend its owner or mode") from None
+        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; fix its owner or mode") from None
 
 
 def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:

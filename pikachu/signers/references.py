@@ -64,7 +64,7 @@ def read_reference(path: Path, setting: str) -> KeyReference | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; mend its owner or mode") from None
+        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; fix its owner or mode") from None
 
 
 @dataclass(frozen=True, slots=True)

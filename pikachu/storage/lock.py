@@ -18,7 +18,7 @@ def lock_database(path: Path) -> IO[str]:
     try:
         file = lock.open("w", encoding="ascii")
     except OSError as error:
-        reason = f"{lock} can't be written: {error.strerror}; mend its owner or mode"
+        reason = f"{lock} can't be written: {error.strerror}; fix its owner or mode"
         raise ConfigError(f"[PATHS] db_path: {reason}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

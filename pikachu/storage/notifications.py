@@ -90,7 +90,8 @@ class NotificationReceiver:
             except StoreUnavailable as error:
                 if not failing:
                     log.warn(
-                        "Other nodes' notifications are not received; polling goes on: {context}", context=error.context
+                        "Other nodes' notifications are not received; polling continues: {context}",
+                        context=error.context,
                     )
                 failing = True
                 self._wait(_RETRY_SECONDS)

@@ -349,7 +349,7 @@ class CADirectory:
         require_scope(actor, Scope.ADMIN)
         expected = None if address is None else self.one(address)
         if expected is not None and expected.makes_crls:
-            raise Conflict("this CA's CRL is made here")
+            raise Conflict("this CA's CRL is issued here")
         if expected is not None:
             summary = await self._pool.run(lambda: parse_crl_summary(decode_crl(data)))
             if not names_match(summary.issuer_der, expected.certificate.subject_der):

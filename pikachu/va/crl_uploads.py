@@ -133,7 +133,7 @@ class UploadedCRLs:
             candidates = [ca for ca in self.cas() if names_match(ca.subject_der, subject)]
             if not candidates:
                 if any(names_match(issuer.certificate.subject_der, subject) for issuer in self._issuers.all()):
-                    raise Conflict("this CA's CRL is made here")
+                    raise Conflict("this CA's CRL is issued here")
                 raise MalformedRequest("no CA above the issuing CAs has made this CRL")
             refusal: PikachuError | None = None
             for ca in candidates:

@@ -13,5 +13,5 @@ def id_of(text: str) -> int:
     """
     number = parse_number(text, MAX_ID)
     if number is None:
-        raise NotFound("there is nothing of that id")
+        raise NotFound("no such object")
     return number

@@ -122,7 +122,7 @@ def check_modulus(modulus: int) -> None:
         raise BadPublicKey("the RSA modulus has a small factor")
     rest = modulus % _ROCA_PRODUCT
     if all(rest % prime in powers for prime, powers in _ROCA_POWERS):
-        raise BadPublicKey("the RSA key was made by a chip with the ROCA weakness (CVE-2017-15361)")
+        raise BadPublicKey("the RSA key comes from a chip with the ROCA weakness (CVE-2017-15361)")
 
 
 def _check_ed25519(key: bytes) -> None:

@@ -38,7 +38,7 @@ def test_sign_in_and_out(browser: Browser, server: Server, size: tuple[int, int]
         expect(navigation.get_by_role("link", name="Certs")).to_be_visible()
         expect(navigation.get_by_role("link", name="Users")).to_have_count(0)
         one.check()
-        one.page.get_by_role("button", name="Log out").click()
+        one.page.get_by_role("button", name="Sign out").click()
         expect(one.page.get_by_role("status")).to_have_text("You are signed out.")
 
 
@@ -47,7 +47,7 @@ def test_without_scripts(browser: Browser, server: Server) -> None:
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
         expect(one.page.get_by_role("link", name="Users")).to_be_visible()
-        one.page.get_by_role("button", name="Log out").click()
+        one.page.get_by_role("button", name="Sign out").click()
         expect(one.page).to_have_url(re.compile("/login$"))
 
 
@@ -120,7 +120,7 @@ def test_second_factor(browser: Browser, server: Server, scripts: bool) -> None:
         one.page.get_by_role("button", name="Set up").click()
         expect(one.page.get_by_role("heading", name="Recovery codes")).to_be_visible()
         recovery_code = one.page.locator("pre").inner_text().split()[0]
-        one.page.get_by_role("button", name="Log out").click()
+        one.page.get_by_role("button", name="Sign out").click()
         one.page.fill("#username", "bob")
         one.page.fill("#password", "password of bob")
         one.page.click("main button.primary")
@@ -170,13 +170,13 @@ def test_passkeys(browser: Browser, server: Server, size: tuple[int, int], theme
         one.page.get_by_role("button", name="Add passkey").click()
         expect(one.page.get_by_role("alert")).to_contain_text("has a passkey of your account already")
         one.check()
-        one.page.get_by_role("button", name="Log out").click()
+        one.page.get_by_role("button", name="Sign out").click()
         one.page.wait_for_url(re.compile("/login$"))
         one.open("/login?next=/account")
         one.page.get_by_role("button", name="Sign in with a passkey").click()
         expect(one.page.get_by_role("region", name="Passkeys")).to_contain_text("phone")
         one.check()
-        one.page.get_by_role("button", name="Log out").click()
+        one.page.get_by_role("button", name="Sign out").click()
         one.page.wait_for_url(re.compile("/login$"))
         one.page.fill("#username", "alice")
         one.page.fill("#password", "password of alice")

@@ -45,7 +45,7 @@ def test_a_template_of_ones_own(browser: Browser, server: Server, size: tuple[in
         one.check()
         # Enter makes the policy; it does not press the button that loads a template.
         one.page.locator("#days").press("Enter")
-        expect(one.page.get_by_role("status")).to_have_text(f"The policy policy {size[0]} was made.")
+        expect(one.page.get_by_role("status")).to_have_text(f"The policy policy {size[0]} was created.")
         one.check()
         one.open("/policies")
         one.check()

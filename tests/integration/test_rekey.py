@@ -77,7 +77,7 @@ def test_rekey(kept: Kept) -> None:
     """Everything opens with the new key; the former one is kept for older backups; it can be done again."""
     former = kept.secret.read_bytes()
     told = kept.site.do("rekey")
-    assert told.startswith("changed SECRET_KEY; sealed anew: 3 of kind key, 2 of kind challenge password, 1 of kind")
+    assert told.startswith("changed SECRET_KEY; sealed again: 3 of kind key, 2 of kind challenge password, 1 of kind")
     assert kept.secret.read_bytes() != former
     assert kept.secret.stat().st_mode & 0o777 == 0o600
     (copy,) = kept.secret.parent.glob("secret_key.former-*")

@@ -167,7 +167,7 @@ FAULTS: dict[str, tuple[Callable[[TokenCA], None], str, Callable[[TokenCA], None
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_outage_and_recovery(ca: TokenCA, fault: str) -> None:
-    """EST and SCEP answer 503 with Retry-After, /readyz says why, OCSP goes on; then all works again by itself."""
+    """EST and SCEP answer 503 with Retry-After, /readyz says why, OCSP continues; then all works again by itself."""
     break_it, message, mend = FAULTS[fault]
     leaf = ca.stack.issue()
     result_of(ca.stack.app.responder.prepare())

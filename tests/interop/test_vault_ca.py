@@ -142,7 +142,7 @@ def test_everything_is_signed_in_vault(bao: OpenBao, tmp_path: Path, key_type: s
 
 
 def test_without_fallback_nothing_is_issued(bao: OpenBao, tmp_path: Path) -> None:
-    """EST and SCEP answer 503 with Retry-After, OCSP goes on, and nothing needs a restart."""
+    """EST and SCEP answer 503 with Retry-After, OCSP continues, and nothing needs a restart."""
     with vault_ca(bao, tmp_path, key_type="rsa2048") as ca:
         stack = ca.stack
         leaf = stack.issue()

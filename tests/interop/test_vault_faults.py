@@ -1,7 +1,7 @@
 """Faults of a real OpenBao and of the way to it: nothing is lost or signed twice, and no restart is needed (VLT-1).
 
 Each row breaks something, and heals it, for keys in transit and for the PKI engine.  In between, enrollment says so in
-the protocol's own way, OCSP goes on for known certificates, and ``/readyz`` names the reason.
+the protocol's own way, OCSP continues for known certificates, and ``/readyz`` names the reason.
 """
 
 from __future__ import annotations

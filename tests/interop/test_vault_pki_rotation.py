@@ -167,7 +167,7 @@ def test_an_offline_root(bao: OpenBao, tmp_path: Path) -> None:
 
 
 def test_a_key_in_a_file(bao: OpenBao, tmp_path: Path) -> None:
-    """The next key is made in its file, and imported into the mount; an outage in between is no harm."""
+    """The next key is created in its file, and imported into the mount; an outage in between is no harm."""
     with engine_ca(bao, tmp_path, keeps_file=True) as ca:
         enroll(ca, 2)
         rotation = rotation_of(ca)
@@ -206,7 +206,7 @@ def test_a_version_that_only_transit_has(bao: OpenBao, tmp_path: Path) -> None:
     """It can't be brought into the PKI engine, so it is not announced."""
     with engine_ca(bao, tmp_path) as ca:
         bao.api("POST", f"transit/keys/ec-{tmp_path.name}/rotate")
-        with pytest.raises(VaultRefused, match="has a version that was made in Vault"):
+        with pytest.raises(VaultRefused, match="has a version that was created in Vault"):
             rotation_of(ca).key()
         rotation_of(ca)._files.next.key.write_text(f"vault:transit/ec-{tmp_path.name}?version=2\n")
         rotation = rotation_of(ca)

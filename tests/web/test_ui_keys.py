@@ -99,7 +99,7 @@ def test_new_key(alice: Visitor, family: str, choice: str) -> None:
             assert f'<option value="{text}"' in form
     path = new_key(alice, family, choice, "my first")
     page = alice.follow(alice.post("/generate", {"name": "second", "type": family, f"choice-{family}": choice}))
-    assert "The key was made." in page
+    assert "The key was generated." in page
     page = alice.get(path)
     assert "BEGIN PUBLIC KEY" in page
     assert "BEGIN PRIVATE KEY" not in page

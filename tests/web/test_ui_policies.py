@@ -176,8 +176,8 @@ class TestForms:
             ({"issuer": "other"}, "the issuing CA is one of ec, rsa"),
             ({"keys": "DSA"}, "allowed keys are"),
             ({"extensions": "[ v3_ext ]\nkeyUsage = x\n"}, "line 2: keyUsage: unknown name"),
-            ({"extensions": "[ v3_ext ]\nbasicConstraints = CA:TRUE\n"}, "made by admins only"),
-            ({"system": "1"}, "a system policy is made by admins only"),
+            ({"extensions": "[ v3_ext ]\nbasicConstraints = CA:TRUE\n"}, "for administrators only"),
+            ({"system": "1"}, "a system policy is for administrators only"),
         ],
     )
     def test_refusals(self, alice: Visitor, changes: dict[str, str], reason: str) -> None:

@@ -237,7 +237,7 @@ def test_headers(pages: Pages) -> None:
 def test_pages_that_are_not_there(pages: Pages) -> None:
     """404 and 405 are pages with a way back."""
     visitor = pages.visitor("alice")
-    assert "Log out" in visitor.get("/nothing-here", status=404)
+    assert "Sign out" in visitor.get("/nothing-here", status=404)
     response = visitor.request("POST", "/nothing-here")
     assert response.status == 404
     response = visitor.request("DELETE", "/")

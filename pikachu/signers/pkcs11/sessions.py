@@ -190,7 +190,7 @@ class TokenSessions:
             raise SignerUnavailable("The token has locked its PIN. Unlock it with the security officer's PIN.")
         if token.flags & TokenFlag.USER_PIN_FINAL_TRY:
             raise SignerUnavailable(
-                "One attempt is left before the token locks its PIN, and it is not used here. Log in with the token's "
+                "One attempt is left before the token locks its PIN, and it is not used here. Sign in with the token's "
                 "own tool, which resets the count."
             )
         try:

@@ -195,8 +195,8 @@ class Transit:
         """
         if not data_of(self._client.read(key.path)).get("imported_key"):
             raise VaultRefused(
-                f"The transit key {key.mount}/{key.name} has a version that was made in Vault, so it takes no key from "
-                "here. Set [VAULT] signer = transit, and rotate."
+                f"The transit key {key.mount}/{key.name} has a version that was created in Vault, so it takes no key "
+                "from here. Set [VAULT] signer = transit, and rotate."
             )
         self._client.write(f"{key.path}/import_version", self._wrap(key, private_key), repeatable=False)
 

@@ -194,7 +194,7 @@ class KeysAPI(Routes):
         "DELETE",
         "/keys/<id>",
         scope=Scope.ENROLL,
-        summary="Delete a stored key for good; requests and certificates made with it stay",
+        summary="Delete a stored key permanently; requests and certificates made with it stay",
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:

@@ -271,7 +271,7 @@ class X509TemplatesAPI(Routes):
         "GET",
         "/x509-templates",
         scope=Scope.AUDIT,
-        summary="Files that certificate templates are made of; the operator's own win over shipped ones",
+        summary="Files that certificate templates are rendered from; the operator's own precede shipped ones",
         answer=X509TemplateDocument,
         listed=True,
         sorts=(),

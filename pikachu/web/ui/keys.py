@@ -92,7 +92,7 @@ class KeysPages(Pages):
             key = await self._keys.generate(visit.principal, form.text("name"), kind)
         except PikachuError as error:
             return _new_form(form, error)
-        return Redirect(f"/keys/{key.id}", notice="The key was made.")
+        return Redirect(f"/keys/{key.id}", notice="The key was generated.")
 
     @page("GET", "/keys/import", audience=Audience.REQUESTER)
     async def import_form(self, visit: PageRequest) -> PageReply:

@@ -184,7 +184,7 @@ class PoliciesPages(Pages):
             policy = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
         except PikachuError as error:
             return await self._redisplayed(visit, error, None)
-        return Redirect(f"/policies/{policy.id}", notice=f"The policy {policy.name} was made.")
+        return Redirect(f"/policies/{policy.id}", notice=f"The policy {policy.name} was created.")
 
     @page("GET", "/policies/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:

@@ -110,7 +110,7 @@ ACTIONS: Final[dict[str, Action]] = {
     "approve": Action(
         "Approve",
         "primary",
-        "The account becomes active: its user may log in, enroll and make API tokens.",
+        "The account becomes active: its user can sign in, enroll and make API tokens.",
         "is approved",
         lambda accounts, _, actor, one, revoke: accounts.approve(actor, one),
         _PENDING,
@@ -157,7 +157,7 @@ ACTIONS: Final[dict[str, Action]] = {
         "Force Logout",
         "danger",
         "All sessions of this account end at once. Its API tokens stay.",
-        "is logged out everywhere",
+        "is signed out everywhere",
         lambda _, sessions, actor, one, revoke: sessions.force_logout(actor, one),
         _ACTIVE,
         oneself=True,
@@ -224,7 +224,7 @@ class UsersPages(Pages):
             )
         except PikachuError as error:
             return self._form(visit, error)
-        notice = f"The user {account.username} is added, and may log in as soon as the account is approved."
+        notice = f"The user {account.username} was added and can sign in once approved."
         return Redirect(f"/users/{account.id}", notice=notice)
 
     def _form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:

@@ -35,7 +35,7 @@ def test_all_pages_are_there(manual: Guide) -> None:
         ("which policy signs a SCEP enrollment", "/help/templates-and-policies#enrollment-policies"),
         ("post-quantum keys", "/help/keys-and-csrs#keys"),
         ("api token scopes", "/help/users-tokens-audit#api-tokens"),
-        ("idle logout", "/help/users-tokens-audit#logging-in-and-out"),
+        ("idle logout", "/help/users-tokens-audit#signing-in-and-out"),
         ("crl for an mqtt broker", "/help/ocsp-and-crl#crls"),
         ("renewal EST", "/help/est#renewal"),
         ("RENEWING est", "/help/est#renewal"),
