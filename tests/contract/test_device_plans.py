@@ -98,7 +98,7 @@ def steps(plans: list[set[str]]) -> set[str]:
 )
 @pytest.mark.parametrize("sort", ["id", "-name", "due_at", "enrolled_at"])
 def test_filters_seek(db: Opened, values: dict[str, object], expected: set[str], sort: str) -> None:
-    """What a filter selects is counted along its index, and few rows are then fetched by their ids."""
+    """The rows of a filter are counted along its index, and few are then fetched by their ids."""
     found = steps(plan(db, ListQuery(sort=sort, count=True, **values)))  # type: ignore[arg-type]
     assert found - {BY_ID} == expected
 

@@ -322,7 +322,7 @@ def test_adding(pages: Pages) -> None:
     """USR-4: it starts pending."""
     admin = pages.visitor("root")
     form = {**FORM, "username": "a.b@c", "role": "admin"}
-    assert "is added" in text_of(admin.follow(admin.post("/users", form)))
+    assert "was added" in text_of(admin.follow(admin.post("/users", form)))
     assert state_of(pages, "a.b@c") is AccountState.PENDING
     assert admin.post("/users", form).status == 409
     for change in ({"username": HOSTILE}, {"role": "owner"}, {"confirmation": "x"}, {"email": HOSTILE}):

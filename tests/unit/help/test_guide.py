@@ -32,7 +32,7 @@ def test_all_pages_are_there(manual: Guide) -> None:
     ("question", "path"),
     [
         ("How do I revoke a certificate?", "/help/certificates#revoking"),
-        ("which policy signs a SCEP enrollment", "/help/templates-and-policies#enrollment-policies"),
+        ("which policy signs a SCEP enrollment", "/help/templates-and-policies#which-policy-signs"),
         ("post-quantum keys", "/help/keys-and-csrs#keys"),
         ("api token scopes", "/help/users-tokens-audit#api-tokens"),
         ("idle logout", "/help/users-tokens-audit#signing-in-and-out"),
