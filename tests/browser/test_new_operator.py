@@ -74,7 +74,7 @@ def sign(one: Window, name: str) -> str:
     one.page.get_by_role("button", name="Check").click()
     expect(one.page.get_by_role("region", name="The certificate gets")).to_contain_text(f"DNS:{name}")
     one.check()
-    one.page.get_by_role("button", name="Sign").click()
+    one.page.get_by_role("button", name="Sign", exact=True).click()
     expect(one.page).to_have_url(re.compile(r"/certificates/\d+$"))
     expect(one.page.get_by_role("heading", level=1)).to_contain_text(name)
     one.check()

@@ -41,7 +41,7 @@ def test_paste_check_sign(browser: Browser, server: Server, size: tuple[int, int
         expect(gets).to_contain_text(f"DNS:{common_name}")
         expect(gets).to_contain_text("30 days")
         one.check()
-        one.page.get_by_role("button", name="Sign").click()
+        one.page.get_by_role("button", name="Sign", exact=True).click()
         expect(one.page).to_have_url(re.compile(r"/certificates/\d+$"))
         one.open("/ra")
         expect(one.page.get_by_role("link", name=common_name)).to_be_visible()
@@ -66,7 +66,7 @@ def test_upload_and_policy(browser: Browser, server: Server, tmp_path: Path) -> 
         expect(one.page.get_by_role("region", name="The request asks for")).to_contain_text("PQC/mldsa44")
         one.check()
         one.page.get_by_label("Validity (days)").fill("7")
-        one.page.get_by_role("button", name="Sign").click()
+        one.page.get_by_role("button", name="Sign", exact=True).click()
         expect(one.page).to_have_url(re.compile(r"/certificates/\d+$"))
 
 
