@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import is_admin
 from pikachu.core.cache import BoundedCache
-from pikachu.core.concurrency import uncancelled
+from pikachu.core.concurrency import SingleFlight, uncancelled
 from pikachu.core.errors import BadTemplate, ConfigError, NotAuthorized, NotFound, Overloaded, PolicyViolation
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import Method
@@ -60,8 +60,9 @@ class PolicyTexts:
     def __init__(self, pool: IWorkerPool) -> None:
         self._pool = pool
         self._cached: BoundedCache[str, ProfileTemplate | BadTemplate] = BoundedCache(_MAX_TEXTS)
-        # When many devices enroll under a new policy at the same time, it is compiled once.
-        self._compiling = DeferredLock()
+        # When many devices enroll under a new policy at the same time, it is compiled once.  They go on one after the
+        # other: a lock that each hands on to the next would nest all their enrollments in one another.
+        self._compiling: SingleFlight[None] = SingleFlight()
 
     def get(self, text: str) -> ProfileTemplate:
         """Return the compiled text; if it was not prepared, compile it in this thread.
@@ -86,14 +87,12 @@ class PolicyTexts:
 
         Fails with Overloaded.
         """
-        if self.is_ready(text, variables):
-            return
-        await self._compiling.acquire()
-        try:
-            if not self.is_ready(text, variables):
-                self._cached.put(text, await self._pool.run(_prepared, text, self._cached.get(text), variables))
-        finally:
-            self._compiling.release()
+        if not self.is_ready(text, variables):
+            key = (text, tuple(sorted(variables.items())))
+            await self._compiling.run(key, lambda: self._compile(text, variables))
+
+    async def _compile(self, text: str, variables: Mapping[str, str]) -> None:
+        self._cached.put(text, await self._pool.run(_prepared, text, self._cached.get(text), variables))
 
     def check(self, text: str, check: Callable[[ProfileTemplate], None]) -> Deferred[None]:
         """Compile a submitted text and call *check* with it, both in the pool.

@@ -103,6 +103,14 @@ def test_enrollments(desk: Desk) -> None:
     assert not desk.pool.waiting
 
 
+def test_many_at_once(desk: Desk) -> None:
+    """As many as wait for a text get their certificates: none runs within another one's, however deep."""
+    desk.policy("new", DEFAULT_EXTENSIONS)
+    waiting = [desk.sign("new") for _ in range(200)]
+    assert let_go(desk.pool) == 1
+    assert all(isinstance(result_of(one), Issued) for one in waiting)
+
+
 def test_each_issuer(desk: Desk) -> None:
     """Variables of the issuing CA are part of the text: compiled once for each CA, and all stay."""
     desk.policy("variable", VARIABLE)
