@@ -28,9 +28,9 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import BoundNames, ChallengePassword, NewChallengePassword, Principal, Scope
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable
+from pikachu.core.policy_roles import require_role
 from pikachu.core.sealing import Sealer, challenge_row
 from pikachu.ra.policies import PolicyResolver
-from pikachu.ra.policy_roles import require_role
 
 log = Logger()
 

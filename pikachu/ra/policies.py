@@ -24,8 +24,8 @@ from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Principal, Role
 from pikachu.core.model.policies import POLICY_ROLES, Policy, PolicyLimits
+from pikachu.core.policy_roles import require_role
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, DefaultPolicyFiles, default_version
-from pikachu.ra.policy_roles import require_role
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.name_patterns import Budget, GlobPattern, glob_pattern
 from pikachu.x509.requested_name import require_country_codes

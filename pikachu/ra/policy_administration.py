@@ -43,9 +43,9 @@ from pikachu.core.model.policies import (
 )
 from pikachu.core.model.times import utc
 from pikachu.core.optimistic_locking import Versions, repeat, require_version
+from pikachu.core.policy_roles import accepts_role, checked_roles, usable_by
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
-from pikachu.ra.policy_roles import accepts_role, checked_roles, usable_by
 from pikachu.x509.names import is_oid
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.requested_san import OTHER_NAMES

@@ -23,7 +23,6 @@ from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.audit_key import load_audit_key, new_audit_key
 from pikachu.storage.backfills import BackfillStore
-from pikachu.storage.batches import Batches
 from pikachu.storage.certificate_lists import CertificateListStore
 from pikachu.storage.certificate_search import write_index
 from pikachu.storage.certificates import CertificateStore
@@ -58,6 +57,7 @@ from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.sign_in import SignInStore
 from pikachu.storage.statistics import StatisticsStore
 from pikachu.storage.templates import TemplateStore
+from pikachu.storage.transactions import Batches
 
 log = Logger()
 T = TypeVar("T")

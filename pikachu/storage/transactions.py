@@ -1,23 +1,36 @@
-"""Base class of the store's parts, decorators for their transactions, and conversions of column values."""
+"""Base class of the store's parts, decorators for their transactions, and conversions of column values.
+
+Transaction functions that arrive while others run are run together after them (:class:`Batches`).  A commit waits for
+the disk once, for any number of certificates; and point reads share a hop to a thread, a connection and a snapshot,
+which cost more than a row.  Everything runs in the reactor's thread, except the batches in the pool.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from sqlalchemy import Insert, Table, bindparam, insert
 
-from pikachu.storage.database import Transaction
+from pikachu.core.errors import Overloaded
+from pikachu.core.interfaces import IWorkerPool
+from pikachu.storage.database import Batch, Transaction, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _GREATEST_ID: Final = 2**63 - 1
+_BATCH: Final = 64
+# A batch of fewer waits for all callbacks of the one before.
+_FEW: Final = 16
 
 
 class StoreSection:
@@ -125,3 +138,108 @@ def storable(text: str) -> str:
 def to_json(value: Mapping[str, Any]) -> str:
     """Encode an object as canonical JSON: sorted keys, no spaces, ASCII."""
     return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
+
+
+def _now(call: Callable[[], object]) -> None:
+    call()
+
+
+class Batches:
+    """Runs transaction functions in batches.
+
+    :param kind: ``reads`` or ``writes``, for the log.
+    :param pool: runs the batches.
+    :param run: runs one batch, in a thread of the pool.
+    :param announce: called with the result of each batch before the Deferreds of its functions fire.
+    :param queue: maximum number of waiting functions; further ones fail with Overloaded.
+    :param at_once: number of batches that run at the same time.
+    :param later: calls in the next turn of the reactor, so that a batch has all that was added in one turn; ``None``
+        runs each function immediately.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        pool: IWorkerPool,
+        run: Callable[[Sequence[Work]], Batch],
+        *,
+        queue: int,
+        announce: Callable[[Batch], None] | None = None,
+        at_once: int = 1,
+        later: Callable[[Callable[[], object]], object] | None = None,
+    ) -> None:
+        self._kind = kind
+        self._pool = pool
+        self._run = run
+        self._announce = announce
+        self._limit = queue
+        self._at_once = at_once
+        self._later = later or _now
+        self._waiting: deque[tuple[Work, Deferred[Any]]] = deque()
+        self._running = 0
+        self._idle: list[Deferred[None]] = []
+
+    def add(self, work: Callable[[Transaction], T]) -> Deferred[T]:
+        """Run *work*, and return its result after the commit.  Cancelling the Deferred does not cancel the work."""
+        # Without a canceller: a result that comes after it was cancelled is ignored.
+        result: Deferred[T] = Deferred()
+        if len(self._waiting) >= self._limit:
+            result.errback(Overloaded("this server has too much to do; try again soon", pool=self._kind))
+            return result
+        self._waiting.append((work, result))
+        if self._running < self._at_once:
+            self._running += 1
+            self._later(self._next)
+        return result
+
+    def idle(self) -> Deferred[None]:
+        """Return a Deferred that fires when nothing runs or waits."""
+        result: Deferred[None] = Deferred()
+        if self._running:
+            self._idle.append(result)
+        else:
+            result.callback(None)
+        return result
+
+    def _next(self) -> None:
+        """Run a batch, which is counted already."""
+        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+        if not batch:
+            self._go_on()
+            return
+        done = self._pool.run(self._run, [work for work, _ in batch])
+        done.addCallbacks(partial(self._finished, batch), partial(self._lost, batch))
+
+    def _finished(self, batch: list[tuple[Work, Deferred[Any]]], ended: Batch) -> None:
+        if self._announce is not None:
+            self._announce(ended)
+        # Callbacks may add more, such as the certificate of an intent, and a commit costs ten times as much as one
+        # write.  Therefore the next batch starts when half as many wait, and the disk works while others are signed.
+        enough = max(_FEW, len(batch) // 2)
+        is_over = False
+        for (_, result), (success, value) in zip(batch, ended.outcomes, strict=True):
+            if success:
+                result.callback(value)
+            else:
+                result.errback(value)
+            if not is_over and len(self._waiting) >= enough:
+                is_over = True
+                self._next()
+        if not is_over:
+            self._go_on()
+
+    def _lost(self, batch: list[tuple[Work, Deferred[Any]]], failure: Failure) -> None:
+        """Fail everything in a batch that raised: a defect, or a stopped pool."""
+        self._go_on()
+        for _, result in batch:
+            result.errback(failure)
+
+    def _go_on(self) -> None:
+        if self._waiting:
+            self._later(self._next)
+            return
+        self._running -= 1
+        if not self._running:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import BoundNames, NewChallengePassword
 from tests.support.databases import NOW, Opened, event, seal
 
 HOUR = timedelta(hours=1)
+SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")]).public_bytes()
 
 
 def test_labels_and_names(db: Opened) -> None:
@@ -22,7 +26,7 @@ def test_labels_and_names(db: Opened) -> None:
         for index in range(3)
     ]
     assert {(one.label, one.names) for one in plain} == {("", None)}
-    names = BoundNames("CN=a", ("DNS:a.example.com", "DNS:b.example.com"), b"subject", b"names")
+    names = BoundNames("CN=a", ("DNS:a.example.com", "DNS:b.example.com"), SUBJECT, b"names")
     new = NewChallengePassword(b"bound", "ABCDEF00", seal, None, NOW + HOUR, "Pump", names)
     bound = db.get(db.store.add_challenge(new, event(), NOW))
     assert (bound.label, bound.names) == ("Pump", names)

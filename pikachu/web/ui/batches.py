@@ -20,12 +20,12 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import parse_number
+from pikachu.core.policy_roles import usable_by
 from pikachu.documents.labels import LabelLayout
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
-from pikachu.ra.policy_roles import usable_by
 from pikachu.web.batch_labels import PDF, labels_filename, labels_of, labels_pdf, parts_of
 from pikachu.web.ui.challenge_passwords import LIFETIME, lifetime_of
 from pikachu.web.ui.enrollment_scripts import Device, scripts_zip

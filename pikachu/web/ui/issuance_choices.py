@@ -12,11 +12,11 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.number_parsing import parse_number
+from pikachu.core.policy_roles import accepts_role, usable_by
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
-from pikachu.ra.policy_roles import accepts_role, usable_by
 from pikachu.web.ui.tables import NOBODY
 from pikachu.x509.names import read_name
 
