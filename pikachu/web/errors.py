@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pikachu.core.errors import (
+    AccountChanged,
     AuthenticationFailed,
     BadCSR,
     BadPublicKey,
@@ -32,6 +33,7 @@ from pikachu.core.errors import (
     QuotaExceeded,
     RateLimited,
     RequestError,
+    RetiredDevice,
     SecretKeyChanged,
     SignerUnavailable,
     StoreUnavailable,
@@ -78,12 +80,14 @@ OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
         InactiveOwner: Outcome(403, "Account not active"),
         PolicyViolation: Outcome(422, "Policy violation"),
         IssuerRevoked: Outcome(422, "Issuing CA revoked"),
+        RetiredDevice: Outcome(422, "Device retired"),
         BadTemplate: Outcome(422, "Bad template"),
         ConfirmationRequired: Outcome(409, "Confirmation required"),
         NotFound: Outcome(404, "Not found"),
         UnknownSerial: Outcome(404, "Unknown serial number"),
         Conflict: Outcome(409, "Conflict"),
         EditConflict: Outcome(409, "Edit conflict"),
+        AccountChanged: Outcome(409, "Account changed"),
         QuotaExceeded: Outcome(409, "Quota exceeded"),
         RateLimited: Outcome(429, "Too many failures"),
         Unavailable: Outcome(503, "Unavailable"),
