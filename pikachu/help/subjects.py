@@ -10,7 +10,7 @@ from typing import Final
 
 from pikachu.auth.permissions import Audience, in_audience
 from pikachu.core.model.people import Principal
-from pikachu.help.guide import search_terms
+from pikachu.help.terms import search_terms
 
 # A page answers a question whose terms it covers by this much, by rarity of the terms.
 _LEAST: Final = 0.3
@@ -56,11 +56,25 @@ SUBJECTS: Final = (
         "device renewal due overdue retire fleet inventory",
     ),
     Subject(
+        "/notices",
+        "Notices",
+        "Send notices of what expires, by mail, webhook or MQTT.",
+        "remind reminder notify notification alert email mail smtp webhook expire expiry",
+        Audience.AUDITOR,
+    ),
+    Subject(
+        "/housekeeping",
+        "Housekeeping",
+        "Count and remove what is over: used challenge passwords, old jobs, files and events.",
+        "clean clean-up cleanup prune purge old remove delete disk space retention temporary",
+        Audience.ADMIN,
+    ),
+    Subject(
         "/identity-lists",
         "Identity lists",
-        "Manage the lists of identities that a policy may require.",
+        "See the lists of identities that a policy may require.",
         "allow list allowed identity idevid names csv",
-        Audience.ADMIN,
+        Audience.STAFF,
     ),
     Subject(
         "/ra",
@@ -88,7 +102,7 @@ SUBJECTS: Final = (
         "/policies",
         "Enrollment",
         "Create and edit enrollment policies: validity, extensions, limits, labels, approval.",
-        "policy rule profile extension validity eku key usage label default constraint",
+        "policy rule profile extension validity eku key usage label default constraint lint linter finding pkilint",
     ),
     Subject(
         "/challenge-passwords",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.config.schema import keys
+from pikachu.config.sections import SECTIONS
 from pikachu.core.errors import NotFound
 from pikachu.help.guide import Guide
 
@@ -19,41 +21,14 @@ def manual() -> Guide:
 
 
 def test_all_pages_are_there(manual: Guide) -> None:
-    """Every file of docs/guide is a page with a title, in order."""
-    files = sorted((ROOT / "docs" / "guide").glob("*.md"))
-    assert [page.slug for page in manual.pages] == [path.stem.partition("-")[2] for path in files]
+    """Every file of docs/guide is a page with a title, in order, and so are the settings."""
+    slugs = {path.name: path.stem.partition("-")[2] for path in (ROOT / "docs" / "guide").glob("*.md")}
+    slugs["60-settings.md"] = "settings"
+    assert [page.slug for page in manual.pages] == [slugs[name] for name in sorted(slugs)]
     assert manual.pages[0].title == "Getting started"
     assert all(page.html and page.title for page in manual.pages)
     with pytest.raises(NotFound):
         manual.page("../../config")
-
-
-@pytest.mark.parametrize(
-    ("question", "path"),
-    [
-        ("How do I revoke a certificate?", "/help/certificates#revoking"),
-        ("which policy signs a SCEP enrollment", "/help/templates-and-policies#which-policy-signs"),
-        ("post-quantum keys", "/help/keys-and-csrs#keys"),
-        ("api token scopes", "/help/users-tokens-audit#api-tokens"),
-        ("idle logout", "/help/users-tokens-audit#signing-in-and-out"),
-        ("crl for an mqtt broker", "/help/ocsp-and-crl#crls"),
-        ("renewal EST", "/help/est#renewal"),
-        ("RENEWING est", "/help/est#renewal"),
-        ("openapi", "/help/rest"),
-    ],
-)
-def test_search(manual: Guide, question: str, path: str) -> None:
-    """The section that answers comes first."""
-    hits = manual.search(question)
-    assert hits[0].section.path == path
-    assert hits[0].excerpt
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-
-
-@pytest.mark.parametrize("question", ["", "the of and", "?!", "xyzzyplugh", "\0", "<<>>" * 100])
-def test_nothing_found(manual: Guide, question: str) -> None:
-    """A question without a match finds nothing."""
-    assert manual.search(question) == []
 
 
 def test_html_is_safe(tmp_path: Path) -> None:
@@ -86,3 +61,46 @@ def test_what_it_names_is_there(manual: Guide) -> None:
     for page in manual.pages:
         for link in re.findall(r'href="(/help[^"]*)"', page.html):
             assert link in anchors
+
+
+#: Documents for developers, which are no part of the guide.
+INTERNAL = {"STATUS", "bench", "errors", "issuance", "requirements"}
+
+
+def test_documents_of_operators_belong_to_it(manual: Guide) -> None:
+    """UI-10: what docs/ has for operators is a page of the guide, by a link in docs/guide."""
+    slugs = {page.slug for page in manual.pages}
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - INTERNAL <= slugs
+    assert not slugs & INTERNAL
+
+
+def test_settings(manual: Guide) -> None:
+    """UI-10: each setting that the configuration reads is explained, with its default."""
+    sections = {section.heading: section.text for section in manual.page("settings").sections}
+    for cls in SECTIONS:
+        text = sections[f"Section {cls.NAME}"]
+        for _, key in keys(cls):
+            assert re.search(rf"(?m)^{key.name}: {re.escape(key.default)}: ", text), key.name
+    assert "Values: RSA or EC" not in sections["Section CA"]
+    assert "Values: EC or RSA or MLDSA." in sections["Section CA"]
+
+
+def test_links(tmp_path: Path) -> None:
+    """Links lead to pages and headings as they do on disk; one to a file outside of the guide is its text."""
+    (tmp_path / "01-one.md").write_text(
+        "# One\n\n[a](02-two.md#part) [b](../two.md) [c](../adr/0001-x.md) [d](#here) [e](../deploy/x)\n\n"
+        "![Picture](pictures/x.png)\n\n![Drawing & text](drawing.svg)\n\n## Here\n\n![Last](pictures/y.png)\n"
+    )
+    (tmp_path / "20-two.md").write_text("# Two\n\n## Part\n")
+    (tmp_path / "drawing.svg").write_text('<svg viewBox="0 0 1 1"></svg>')
+    guide = Guide(tmp_path)
+    html = guide.page("one").html
+    assert re.findall('href="([^"]*)"', html) == ["/help/two#part", "/help/two", "/help/one#here"]
+    assert "</a> c <a" in html
+    assert "<img" not in html
+    assert "<p></p>" not in html
+    assert '<svg role="img" aria-label="Drawing &amp; text" viewBox' in html
+    assert {part: [page.slug for page in pages] for part, pages in guide.parts.items()} == {
+        "Using Pikachu CA": ["one"],
+        "Devices and servers": ["two"],
+    }
