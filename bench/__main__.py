@@ -29,7 +29,9 @@ from bench.compare import table as comparison_table
 from bench.enrollment import measure_est, measure_scep
 from bench.figures import Figure, table
 from bench.growth import measure_growth, measure_start
+from bench.mldsa import measure_mldsa
 from bench.nodes import measure_nodes
+from bench.overload import measure_burst, measure_mixed
 from bench.revocation import measure_crls, measure_revocation
 from bench.run import FULL, QUICK, USUAL, Run
 from bench.status import measure_nonce, measure_ocsp
@@ -43,6 +45,9 @@ ROWS: dict[str, Callable[[Run], list[Figure]]] = {
     "ocsp-keys": measure_ocsp_keys,
     "est": measure_est,
     "scep": measure_scep,
+    "mldsa": measure_mldsa,
+    "burst": measure_burst,
+    "mixed": measure_mixed,
     "vault": measure_vault,
     "token": measure_token,
     "nodes": measure_nodes,

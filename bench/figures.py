@@ -65,8 +65,8 @@ class Figure:
         sign = "" if self.rising else "<= "
         return (
             self.work,
-            "-" if self.ours is None else f"{amount(self.ours)} {self.unit}",
-            "-" if self.peer is None else f"{amount(self.peer)} {self.unit}, {self.peer_name}",
+            "-" if self.ours is None else f"{_shown(self.ours)} {self.unit}",
+            "-" if self.peer is None else f"{_shown(self.peer)} {self.unit}, {self.peer_name}",
             "-" if self.ratio is None else f"{self.ratio:.2f}x",
             "-" if self.least is None else f"{sign}{amount(self.least)}{mark}",
             "-" if self.goal is None else f"{sign}{amount(self.goal)}{mark}",
@@ -90,18 +90,41 @@ def amount(value: float) -> str:
     return f"{value:.3g}"
 
 
-def median_of(times: int, *measures: Callable[[], float]) -> list[float]:
+class Median(float):
+    """A median, with the smallest and the largest of the values that it was taken of."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Median:
+        """Return the median of *values*."""
+        found = cls(statistics.median(values))
+        found.low, found.high = min(values), max(values)
+        return found
+
+    def __str__(self) -> str:
+        """Return it with its spread, where there is one."""
+        spread = "" if self.low == self.high else f" ({amount(self.low)} to {amount(self.high)})"
+        return f"{amount(self)}{spread}"
+
+
+def median_of(times: int, *measures: Callable[[], float]) -> list[Median]:
     """The median of each measure, taken in turns: what disturbs the machine disturbs them all."""
     found: list[list[float]] = [[] for _ in measures]
     for _ in range(times):
         for values, measure in zip(found, measures, strict=True):
             values.append(measure())
-    return [statistics.median(values) for values in found]
+    return [Median.of(values) for values in found]
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, Median) else amount(value)
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """The table, as text."""
-    return format_table([_HEADINGS, *(figure.cells() for figure in figures)])
+    """The table, in Markdown."""
+    return markdown_table([_HEADINGS, *(figure.cells() for figure in figures)])
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -109,3 +132,9 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a table in Markdown; the first row is the headings."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

@@ -20,8 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r", re.IGNORECASE)
@@ -41,6 +43,7 @@ class Load:
     :param expect: octets that every answer's body holds; an answer without counts as failed.
     :param tolerant: count the good answers, however many others there are: for a peer that fails under load.
     :param client: a PEM file with the TLS client's certificate and key; empty: none.
+    :param sources: loopback addresses that connections come from in turn; none: that of the server.
     :param more_ports: of further servers, which get every second, third … connection.
     """
 
@@ -56,6 +59,7 @@ class Load:
     tolerant: bool = False
     client: str = ""
     more_ports: tuple[int, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,39 @@ def run(load: Load, processor: int | None = None) -> Outcome:
 
     :raises LoadFailed: when more than one answer in a hundred was wrong and the load is not tolerant.
     """
-    with tempfile.NamedTemporaryFile(prefix="bench-load-") as stream:
-        pickle.dump((load, processor), stream)
-        stream.flush()
-        ended = subprocess.run(
-            [sys.executable, "-m", "bench.load", stream.name],
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=load.seconds + 2 * _PATIENCE,
-            cwd=Path(__file__).parent.parent,
-        )
-    outcome = Outcome(**json.loads(ended.stdout))
+    outcome = Outcome(**in_process("bench.load", load, processor, load.seconds + 2 * _PATIENCE))
     # A peer that has broken down answers all wrong: its rate is 0 then, and what it did before counts.
     if not load.tolerant and (outcome.done == 0 or outcome.failed * 100 > outcome.done):
         raise LoadFailed(f"{outcome.failed} of {outcome.done + outcome.failed} answers were wrong: {outcome.failure}")
     return outcome
+
+
+def in_process(module: str, work: object, processor: int | None, timeout: float) -> dict[str, Any]:
+    """Have *module* do *work* in a process of its own, on one processor; return the JSON that it prints."""
+    with tempfile.NamedTemporaryFile(prefix="bench-load-") as stream:
+        pickle.dump((work, processor), stream)
+        stream.flush()
+        ended = subprocess.run(
+            [sys.executable, "-m", module, stream.name],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=timeout,
+            cwd=Path(__file__).parent.parent,
+        )
+    result: dict[str, Any] = json.loads(ended.stdout)
+    return result
+
+
+def work_of_process(arguments: Sequence[str]) -> tuple[Any, int | None]:
+    """Return the work and the processor that :func:`in_process` has given to this process."""
+    with Path(arguments[0]).open("rb") as stream:
+        work, processor = pickle.load(stream)
+    return work, processor
+
+
+def addresses(count: int) -> tuple[str, ...]:
+    """Return so many loopback addresses besides that of the server."""
+    return tuple(f"127.0.{number // 200 + 1}.{number % 200 + 1}" for number in range(count))
 
 
 class _Connection:
@@ -114,8 +136,14 @@ class _Connection:
 
     __slots__ = ("answers", "asked_at", "received", "request", "socket")
 
-    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+    def __init__(self, port: int, context: ssl.SSLContext | None, source: str = "") -> None:
+        # create_connection looks the address up and sets a timeout, which takes a third of a plain request's time.
+        plain = socket.socket()
+        if context is not None:
+            plain.settimeout(_PATIENCE)
+        if source:
+            plain.bind((source, 0))
+        plain.connect(("127.0.0.1", port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = plain if context is None else context.wrap_socket(plain)
         self.socket.setblocking(False)
@@ -192,9 +220,10 @@ class _Run:
         self._failure = b""
         self._times: list[float] = []
         self._ports = itertools.cycle((load.port, *load.more_ports))
+        self._sources = itertools.cycle(load.sources or ("",))
 
     def _open(self) -> _Connection:
-        connection = _Connection(next(self._ports), self._context)
+        connection = _Connection(next(self._ports), self._context, next(self._sources))
         self._connections[connection.socket.fileno()] = connection
         self._poll.register(connection.socket.fileno(), select.EPOLLIN)
         return connection
@@ -281,8 +310,7 @@ class _Run:
 
 def main() -> None:
     """Read what to do from the file that is named, and print what came of it."""
-    with Path(sys.argv[1]).open("rb") as stream:
-        load, processor = pickle.load(stream)
+    load, processor = work_of_process(sys.argv[1:])
     if processor is not None:
         os.sched_setaffinity(0, {processor})
     print(json.dumps(asdict(_Run(load).go())))

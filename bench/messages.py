@@ -12,11 +12,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.x509.oid import NameOID
 
 from pikachu.x509 import der
-from pikachu.x509.certificate import Certificate
+from pikachu.x509.certificate import Certificate, public_key_bits
 from tests.support.scep_client import SCEPClient, self_signed
 
 #: In every OCSP answer that is signed: responseStatus successful.
@@ -27,7 +27,7 @@ SCEP_SUCCESS = bytes.fromhex("060a6086480186f84501090331031301") + b"0"
 _SHA1 = der.sequence(der.oid("1.3.14.3.2.26"), der.null())
 _NONCE = der.oid("1.3.6.1.5.5.7.48.1.2")
 
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | mldsa.MLDSA65PrivateKey
 
 
 def new_p256_key() -> ec.EllipticCurvePrivateKey:
@@ -63,7 +63,8 @@ def certificate_request(key: Key, name: str, dns: Iterable[str] = ()) -> bytes:
     names = [x509.DNSName(one) for one in dns]
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    digest = None if isinstance(key, mldsa.MLDSA65PrivateKey) else hashes.SHA256()
+    return builder.sign(key, digest).public_bytes(serialization.Encoding.DER)
 
 
 def post(path: str, kind: str, body: bytes, *fields: str, close: bool = False) -> bytes:
@@ -84,7 +85,7 @@ def _head(method: str, path: str, fields: Sequence[str], close: bool) -> bytes:
 def ocsp_request(issuer: Certificate, serial: int, nonce: bytes | None = None) -> bytes:
     """A DER OCSPRequest for one certificate (RFC 6960 section 4.1.1)."""
     name = hashlib.sha1(issuer.subject_der).digest()
-    key = hashlib.sha1(issuer.spki_der[-65:]).digest()
+    key = hashlib.sha1(public_key_bits(issuer.spki_der)).digest()
     cert_id = der.sequence(_SHA1, der.octet_string(name), der.octet_string(key), der.integer(serial))
     extensions = b""
     if nonce is not None:

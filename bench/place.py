@@ -132,6 +132,16 @@ def pikachu(config: Path, *arguments: str) -> str:
     return ended.stdout
 
 
+def add_mldsa(place: Place) -> None:
+    """Give the CA in *place* an ML-DSA-65 issuing CA, which signs where no policy names another."""
+    names = {"KEY_PATH": "key", "CERT_PATH": "crt"}
+    files = "".join(f"SUBCA_{name}_MLDSA = pki/mldsa.{ending}\n" for name, ending in names.items())
+    text = place.config.read_text()
+    files += "CHAIN_FILE_PATH_MLDSA = pki/mldsa.chain\n"
+    place.config.write_text(text.replace("mode = EC\n", f"mode = MLDSA\n{files}"))
+    pikachu(place.config, "init", "--mldsa", "65", "--admin-password-file", str(place.folder / "password"))
+
+
 def configured(folder: Path, database: Path = DATABASE) -> Place:
     """Write a configuration with free ports into *folder*."""
     place = Place(folder, free_port(), free_port(), free_port())

@@ -54,7 +54,7 @@ class REST:
         try:
             self._connection.request(method, path, body, fields)
             answer = self._connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError):
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
             # The server has closed it while it was idle.
             self._connection.close()
             self._connection.request(method, path, body, fields)

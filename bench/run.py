@@ -27,6 +27,7 @@ class Sizes:
     :param lists: numbers of revoked certificates that CRLs are made of; the last is the largest.
     :param seconds: how long one load may take at most.
     :param enrollments: certificates that one load asks for at most.
+    :param burst: devices that enroll at the same moment.
     :param repeats: how often each figure is taken; the table shows the median.
     """
 
@@ -38,11 +39,12 @@ class Sizes:
     repeats: int
     keys: int
     revocations: int
+    burst: int
 
 
-QUICK = Sizes(10_000, 1_000, (1_000, 10_000), 0.7, 150, 1, 8, 8)
-USUAL = Sizes(100_000, 10_000, (10_000, 100_000), 2.0, 2_000, 3, 32, 30)
-FULL = Sizes(1_000_000, 10_000, (10_000, 100_000, 1_000_000), 4.0, 4_000, 3, 64, 50)
+QUICK = Sizes(10_000, 1_000, (1_000, 10_000), 0.7, 150, 1, 8, 8, 200)
+USUAL = Sizes(100_000, 10_000, (10_000, 100_000), 2.0, 2_000, 3, 32, 30, 2_000)
+FULL = Sizes(1_000_000, 10_000, (10_000, 100_000, 1_000_000), 4.0, 4_000, 3, 64, 50, 5_000)
 
 
 @dataclass(slots=True)
