@@ -57,7 +57,7 @@ class Cap:
     """
 
     def __init__(self, in_all: int = 0, per_address: int = 0, *, breaks_off: bool = False) -> None:
-        self._in_all = in_all
+        self.in_all = in_all
         self._per_address = per_address
         self._breaks_off = breaks_off
         self._totals: dict[str, int] = {}
@@ -71,7 +71,7 @@ class Cap:
 
     def fitting(self, size: int) -> int:
         """Return *size*, or what one share may have at most."""
-        return min(size, self._per_address or size, self._in_all or size)
+        return min(size, self._per_address or size, self.in_all or size)
 
     def grow(self, share: Share, size: int) -> bool:
         """Add *size* to a share; on failure it keeps what it had.
@@ -82,7 +82,7 @@ class Cap:
         self._add(share, size)
         own_excess = self._totals[share.address] - self._per_address if self._per_address else 0
         # What leaves the address leaves the total, too.
-        excess = max(own_excess, self.total - self._in_all if self._in_all else 0)
+        excess = max(own_excess, self.total - self.in_all if self.in_all else 0)
         if excess <= 0:
             return True
         address = share.address if own_excess > 0 else max(self._totals, key=self._totals.__getitem__)

@@ -21,14 +21,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pikachu.core.interfaces import IDelayedCall
+from pikachu.core.sentences import sentence
 from pikachu.http.capacity import Share
 from pikachu.http.fair_scheduling import WriteSide
-from pikachu.http.peer import peer_address, peer_common_name, required_certificate
+from pikachu.http.peer import common_name, peer_address, peer_certificate, peer_intermediates, required_certificate
+from pikachu.http.plain_head import read_plain_head
 from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
-from pikachu.http.twisted_private import OpenChannel
+from pikachu.http.twisted_private import OpenChannel, write_last, write_now, writes_directly
 
 if TYPE_CHECKING:
-    from pikachu.http.request import BoundedRequest, Site
+    from pikachu.http.request import BoundedRequest, RefusalPage, Site
 
 REQUEST_LINE_LIMIT: Final = 64 * 1024
 HEADER_LIMIT: Final = 32 * 1024
@@ -70,8 +72,12 @@ class Channel(OpenChannel):
     _held = False
     _continue_expected = False
     _share: Share | None = None
+    # Its address, until its first request is authenticated or answered.
+    _arriving: str | None = None
     _peer_name: str | None = None
     _peer_named = False
+    _shown: tuple[bytes | None, tuple[bytes, ...]] | None = None
+    _idle: IDelayedCall | None = None
     _host: IAddress | None = None
 
     @property
@@ -88,6 +94,8 @@ class Channel(OpenChannel):
             # A proxy has connections for many clients, and caps of its own.
             self._share = self.site.capacity.connections.share(peer_address(peer), self)
             self._share.grow(1)
+            self._arriving = self._share.address
+            self.site.arrivals.enter(self._arriving)
         # It has the methods that twisted.web calls.
         self._write_side = self.wrap_producer(WriteSide)
         # One read of TLS may contain thousands of records, each delivered separately.
@@ -98,8 +106,15 @@ class Channel(OpenChannel):
         if required_certificate(self.transport) is not None:
             self.authenticated()
 
+    def _arrived(self, *, served: bool = True) -> None:
+        """Note the first answer, or the end of a connection without one."""
+        if self._arriving is not None:
+            self.site.arrivals.leave(self._arriving, served=served)
+            self._arriving = None
+
     def authenticated(self) -> None:
         """Exempt this connection from the cap: its client has authenticated."""
+        self._arrived()
         if self._share is not None:
             self._share.close()
 
@@ -129,7 +144,7 @@ class Channel(OpenChannel):
             return
         self.resetTimeout()
         if self._is_plain_tcp and not self._input:
-            data = data[self._serve_fast_path(data) :]
+            data = data[self._serve_fast_path(data, batched=True) :]
             if not data:
                 return
         self._input += data
@@ -147,15 +162,18 @@ class Channel(OpenChannel):
         if size:
             self._input = data[size:]
             self.resetTimeout()
-        else:
+        elif not self._receive_plain(data):
             # A body of known length is only copied.
             size = PARSE_LIMIT if self.line_mode or self.length is None else len(data)
             self._input = data[size:]
             self._parse(data[:size])
         self._continue()
 
-    def _serve_fast_path(self, data: bytes) -> int:
-        """Answer the plain request that *data* begins with; return its size, or 0 when it must be parsed."""
+    def _serve_fast_path(self, data: bytes, *, batched: bool = False) -> int:
+        """Answer the plain request that *data* begins with; return its size, or 0 when it must be parsed.
+
+        :param batched: the answer may be written later in this turn of the reactor, before anything else is read.
+        """
         fast_path = self.site.quick
         if (
             fast_path is None
@@ -170,12 +188,52 @@ class Channel(OpenChannel):
         served = fast_path.serve(data, self.transport)
         if served is None:
             return 0
-        self.transport.write(served.response)
+        self._arrived()
+        size = len(data) if served.close else served.size
         if served.close:
             self.persistent = 0
+        # What a turn of this connection has answered comes after the batch of this turn of the reactor, if at all.
+        if batched and size == len(data) and writes_directly(self.transport):
+            self.site.batch.add(self, served.response, served.close)
+        else:
+            self.transport.write(served.response)
+            if served.close:
+                self.loseConnection()
+        return size
+
+    def write_response(self, response: bytes, close: bool) -> None:
+        """Write a response of the fast path; then close, if that was the last one."""
+        if not self.transport.connected:
+            return
+        if not close:
+            write_now(self.transport, response)
+        elif not self._reading:
+            # Closing with unread input would reset the connection.
+            self.transport.write(response)
             self.loseConnection()
-            return len(data)
-        return served.size
+        else:
+            self._write_side.unregisterProducer()
+            if not write_last(self.transport, response):
+                self.loseConnection()
+
+    def _receive_plain(self, data: bytes) -> bool:
+        """Process the whole request with a plain head that *data* begins with; return whether there is one."""
+        if not self.line_mode or self.requests or self.has_unparsed or not self.persistent or self._closing:
+            return False
+        head = read_plain_head(data)
+        if head is None or len(data) < head.size + head.length:
+            return False
+        end = head.size + head.length
+        self._input = data[end:]
+        request = self.receive_head(head)
+        # It may have been refused for its length.
+        if not self._closing and head.length:
+            request.handleContentChunk(data[head.size : end])
+        if not self._closing:
+            self.allContentReceived()
+        if not self.persistent:
+            self._input = b""
+        return True
 
     def _parse(self, data: bytes) -> None:
         now = self.site.clock.seconds()
@@ -282,27 +340,42 @@ class Channel(OpenChannel):
     def requestDone(self, request: BoundedRequest) -> None:
         """Continue with the next request."""
         super().requestDone(request)
+        self._arrived()
         if self.full:
             # The stall timeout applies while the client does not read.
             self.setTimeout(None)
         self._continue()
 
     def refuse(
-        self, status: int, line: str, *, as_problem: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        status: int,
+        line: str,
+        *,
+        as_problem: bool = False,
+        page: RefusalPage | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        """Send an error for an invalid request, stop reading and close."""
+        """Send an error for an invalid request, stop reading and close.
+
+        :param page: sent instead of the *line*, which is logged.
+        """
         if self._closing or self.is_aborting:
             return
         self._closing = True
         self._held = False
-        kind, body = TEXT, f"{line}\n"
-        if as_problem:
-            members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
-            kind, body = PROBLEM_JSON, json.dumps(members, separators=(",", ":")) + "\n"
+        types: tuple[tuple[bytes, bytes], ...] = ((b"Content-Type", TEXT),)
+        body = f"{line}\n".encode("ascii")
+        if page is not None:
+            types, body = (*page.headers,), page.body
+        elif as_problem:
+            members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status)}
+            members["detail"] = sentence(line)
+            types = ((b"Content-Type", PROBLEM_JSON),)
+            body = json.dumps(members, separators=(",", ":")).encode("ascii") + b"\n"
         fields = (
             (b"Server", SERVER),
             (b"Date", http_date(self.site.clock.seconds())),
-            (b"Content-Type", kind),
+            *types,
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
             *headers,
@@ -311,7 +384,7 @@ class Channel(OpenChannel):
             b"HTTP/1.1 %d %s" % (status, phrase(status)),
             *(b"%s: %s" % field for field in fields),
             b"",
-            body.encode("ascii"),
+            body,
         ]
         self.transport.write(b"\r\n".join(lines))
         self.site.log_refusal(self, status, line)
@@ -402,19 +475,59 @@ class Channel(OpenChannel):
         """Release the resources of a closed connection."""
         self._cancel_stalled()
         self._input = b""
+        self._arrived(served=False)
         if self._share is not None:
             self._share.close()
         self.site.turns.discard(self)
         super().connectionLost(reason)
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
         self.site.forget(self)
+
+    @property
+    def shown_certificates(self) -> tuple[bytes | None, tuple[bytes, ...]]:
+        """The peer's certificate, or ``None``, and the others that it sent; read once, as nothing is renegotiated."""
+        if self._shown is None:
+            certificate = peer_certificate(self.transport)
+            intermediates = () if certificate is None else peer_intermediates(self.transport, certificate)
+            self._shown = (certificate, intermediates)
+        return self._shown
 
     @property
     def peer_name(self) -> str | None:
         """The common name in the peer's certificate, for the log."""
         if not self._peer_named:
             self._peer_named = True
-            self._peer_name = peer_common_name(self.transport)
+            self._peer_name = common_name(self.shown_certificates[0])
         return self._peer_name
+
+    # --- the idle timeout ---------------------------------------------------------------
+
+    def setTimeout(self, period: float | None) -> float | None:
+        """Start the idle timeout, or stop it; return its period before.
+
+        While a request is answered, the timer goes on and has no effect: a timer that is cancelled and made again for
+        each request takes ten times as long as one that is put off.
+        """
+        before: float | None = self.timeOut
+        self.timeOut = period  # type: ignore[assignment]
+        if period is not None:
+            if self._idle is None:
+                self._idle = self.callLater(period, self._idle_over)
+            else:
+                self._idle.reset(period)
+        return before
+
+    def resetTimeout(self) -> None:
+        """Start the idle timeout again, if it has not been stopped."""
+        if self._idle is not None and self.timeOut is not None:
+            self._idle.reset(self.timeOut)
+
+    def _idle_over(self) -> None:
+        self._idle = None
+        if self.timeOut is not None:
+            self.timeoutConnection()
 
 
 def _discard(data: bytes) -> None:

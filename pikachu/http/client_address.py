@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
+from pikachu.http.peer import channel_bindings
 from pikachu.http.proxies import CLIENT_CERT, parse_certificate_header, parse_chain_header
 from pikachu.http.request import BoundedRequest
 
@@ -37,8 +37,7 @@ def client_certificate(request: BoundedRequest) -> ClientCertificate:
     proxies, transport = request.channel.site.proxies, request.channel.transport
     name = proxies.client_certificate_header
     if name is None or not proxies.trusted.may_relay(request.client):
-        der = peer_certificate(transport)
-        intermediates = () if der is None else peer_intermediates(transport)
+        der, intermediates = request.channel.shown_certificates
         return ClientCertificate(der, intermediates, functools.partial(channel_bindings, transport))
     headers = request.requestHeaders
     der = parse_certificate_header(name, headers.getRawHeaders(name) or ())

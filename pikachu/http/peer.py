@@ -55,21 +55,23 @@ def required_certificate(transport: object) -> bytes | None:
     return peer_certificate(transport)
 
 
-def peer_intermediates(transport: object) -> tuple[bytes, ...]:
-    """Return the DER certificates that the peer sent besides its own, unverified; none in a resumed session."""
+def peer_intermediates(transport: object, certificate: bytes | None = None) -> tuple[bytes, ...]:
+    """Return the DER certificates that the peer sent besides its own, unverified; none in a resumed session.
+
+    :param certificate: its own, where that is known already.
+    """
     connection = tls_connection(transport)
     chain = connection.get_peer_cert_chain() if connection is not None else None
     if not chain:
         return ()
-    certificate = peer_certificate(transport)
+    certificate = certificate or peer_certificate(transport)
     # Only the beginning of an overlong chain is used.
     certificates = (crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain[: MAXIMUM_INTERMEDIATES + 1])
     return tuple(one for one in certificates if one != certificate)
 
 
-def peer_common_name(transport: object) -> str | None:
-    """Return the first commonName of the peer's unverified certificate, for the log."""
-    certificate = peer_certificate(transport)
+def common_name(certificate: bytes | None) -> str | None:
+    """Return the first commonName of a DER certificate, or None where there is none."""
     if certificate is None:
         return None
     try:

@@ -18,10 +18,6 @@ from pikachu.http.responses import send, text_error
 _CLOSED: Final = (b"/.well-known/est", b"/api")
 # A name, an IPv4 address or an IPv6 address in brackets, and a port (RFC 9110 section 7.2).
 _HOST: Final = re.compile(rb"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
-_HTML: Final = re.compile(
-    rb"(?:^|,)\s*(?:text/(?:html|\*)|application/xhtml\+xml)\s*(?:;([^,]*))?(?:,|$)", re.IGNORECASE
-)
-_REFUSED: Final = re.compile(rb"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE)
 
 
 class HTTPSRedirect(Resource):
@@ -50,7 +46,7 @@ class HTTPSRedirect(Resource):
             text_error(request, HTTPStatus.FORBIDDEN, "not over plain HTTP; use HTTPS")
             return NOT_DONE_YET
         base = self._base(request)
-        if base is None or not accepts_html(request):
+        if base is None or not request.accepts_html:
             text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
             return NOT_DONE_YET
         location = base + request.uri
@@ -68,10 +64,3 @@ class HTTPSRedirect(Resource):
         if not self._port or host is None:
             return None
         return b"https://" + host[1] + (b"" if self._port == 443 else b":%d" % self._port)
-
-
-def accepts_html(request: BoundedRequest) -> bool:
-    """Return whether the client accepts HTML explicitly, as browsers do; programs send only ``*/*``."""
-    accepted = b",".join(request.requestHeaders.getRawHeaders(b"Accept") or ())
-    match = _HTML.search(accepted)
-    return match is not None and not (match[1] and _REFUSED.search(match[1]))

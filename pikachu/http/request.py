@@ -9,6 +9,7 @@ connection.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
@@ -28,12 +29,14 @@ from twisted.web.resource import IResource
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.core.metrics import TimesByLabel
 from pikachu.http.areas import area_of
+from pikachu.http.arrivals import Arrivals
 from pikachu.http.capacity import Capacity, Share
 from pikachu.http.channel import Channel
 from pikachu.http.fair_scheduling import TurnScheduler
 from pikachu.http.fast_path import FastPath
 from pikachu.http.peer import peer_address
 from pikachu.http.proxies import ProxySettings
+from pikachu.http.response_batch import ResponseBatch
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.twisted_private import is_disconnected, leave_form_encoded
 
@@ -41,7 +44,22 @@ CLIENT_GONE: Final = 499
 # Seconds after which a client that found no room for its body or answer may try again.
 RETRY_SECONDS: Final = 10
 
+_HTML: Final = re.compile(
+    rb"(?:^|,)\s*(?:text/(?:html|\*)|application/xhtml\+xml)\s*(?:;([^,]*))?(?:,|$)", re.IGNORECASE
+)
+_NOT_HTML: Final = re.compile(rb"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE)
 _log = Logger(namespace="pikachu.http")
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalPage:
+    """An HTML page for browsers whose request is refused before a resource sees it.
+
+    :ivar headers: with its ``Content-Type``.
+    """
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +69,14 @@ class PathRule:
     :param maximum_body: maximum body size in bytes.
     :param problems: report an oversized body as problem details (RFC 9457).
     :param maximum_anonymous: maximum body size of a client that has not authenticated; ``None``: *maximum_body*.
+    :param oversize_page: tells browsers that a body is too long; ``None``: they get a text like programs.
     """
 
     prefix: bytes
     maximum_body: int
     problems: bool = False
     maximum_anonymous: int | None = None
+    oversize_page: RefusalPage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,13 @@ class BoundedRequest(server.Request):
             forwarded = self.requestHeaders.getRawHeaders(b"X-Forwarded-For") or ()
             self._address = self.channel.site.proxies.trusted.client_address(self.client, forwarded)
         return self._address
+
+    @property
+    def accepts_html(self) -> bool:
+        """Whether the client accepts HTML explicitly, as browsers do; programs send only ``*/*``."""
+        accepted = b",".join(self.requestHeaders.getRawHeaders(b"Accept") or ())
+        match = _HTML.search(accepted)
+        return match is not None and not (match[1] and _NOT_HTML.search(match[1]))
 
     def gotLength(self, length: int | None) -> None:
         """Refuse an oversized body when the header is complete, before any of it is read."""
@@ -195,9 +222,12 @@ class BoundedRequest(server.Request):
     def _refuse_body(self) -> None:
         if not self._refused:
             self._refused = True
-            problem = self.channel.site.limits.rule(self.channel.target).problems
+            rule = self.channel.site.limits.rule(self.channel.target)
             self.channel.refuse(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request's body is too long", as_problem=problem
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "the request's body is too long",
+                as_problem=rule.problems,
+                page=rule.oversize_page if self.accepts_html else None,
             )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -310,6 +340,10 @@ def _admit_nobody(request: BoundedRequest) -> Deferred[bool]:
     return succeed(False)
 
 
+# The part of the cap on connections that is to be new ones of one listener.
+_ARRIVING: Final = 8
+
+
 class Site(server.Site):
     """A resource tree with limits, an access log, and graceful shutdown.
 
@@ -319,6 +353,7 @@ class Site(server.Site):
     :param capacity: the caps of all sites together.
     :param admission: returns a Deferred of whether the credentials of a request are valid before its body is read; it
         never fails.
+    :ivar arrivals: the connections that are yet to have their first request answered.
     :ivar in_flight: the number of unanswered requests.
     :ivar answered: times of answered requests, by part of the server and class of status; without those of the fast
         path.
@@ -347,6 +382,8 @@ class Site(server.Site):
         super().__init__(resource, timeout=self.limits.idle, reactor=clock)
         self.quick = quick
         self.turns = TurnScheduler(clock)
+        self.batch = ResponseBatch(clock)
+        self.arrivals = Arrivals(clock, self.capacity.connections.in_all // _ARRIVING)
         self.channels: set[Channel] = set()
         self.in_flight = 0
         self.answered = TimesByLabel()
@@ -372,8 +409,12 @@ class Site(server.Site):
         """Log a request in the access log, without its query, which may contain a SCEP message or a token."""
         self.in_flight -= 1
         seconds = self.clock.seconds() - request.began
-        self.answered.observe(seconds, area_of(request.path), f"{status // 100}xx")
-        _log.info(
+        area = area_of(request.path)
+        self.answered.observe(seconds, area, f"{status // 100}xx")
+        # Each page loads several of them, which would flood the log.
+        is_routine = status < HTTPStatus.BAD_REQUEST and (area == "static" or request.path == b"/favicon.ico")
+        _log.emit(
+            LogLevel.debug if is_routine else LogLevel.info,
             "{method} {path} {status} {octets} {milliseconds:.1f} ms {address}{name}",
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("ascii", "backslashreplace"),

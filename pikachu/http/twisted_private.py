@@ -8,10 +8,17 @@ bounds it.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
+from twisted.web.iweb import INonQueuedRequestFactory
+
+from pikachu.http.plain_head import PlainHead
 
 
 class OpenChannel(HTTPChannel):
@@ -47,6 +54,17 @@ class OpenChannel(HTTPChannel):
         """Replace the producer that controls the transport by what *wrap* makes of it; return that."""
         self._networkProducer = wrap(self._networkProducer)
         return self._networkProducer
+
+    def receive_head(self, head: PlainHead) -> Request:
+        """Begin a request with a head that was read in one pass, as twisted.web does after the last line of a head."""
+        is_queued = not INonQueuedRequestFactory.providedBy(self.requestFactory)
+        request: Request = self.requestFactory(self, len(self.requests)) if is_queued else self.requestFactory(self)
+        self.requests.append(request)
+        self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
+        request.requestHeaders._rawHeaders = head.fields
+        self.length = head.length
+        self.allHeadersReceived()
+        return request
 
     # --- unparsed input -----------------------------------------------------------------
 
@@ -89,6 +107,48 @@ class OpenChannel(HTTPChannel):
     def _send100Continue(self) -> None:
         if self.may_continue():
             super()._send100Continue()
+
+
+_DONE: Final = Failure(CONNECTION_DONE)
+# More output follows; only Linux can be told.
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
+
+
+def writes_directly(transport: object) -> bool:
+    """Return whether a transport is a plain TCP connection, for :func:`write_now` and :func:`write_last`."""
+    return isinstance(transport, Connection)
+
+
+def write_now(connection: Connection, data: bytes) -> None:
+    """Write to the socket at once, as far as there is room; Twisted writes the rest."""
+    sent = _send(connection, data, 0)
+    if sent < len(data):
+        connection.write(data[sent:])
+
+
+def write_last(connection: Connection, data: bytes) -> bool:
+    """Write the last response to the socket and close it at once; return whether that was possible.
+
+    Otherwise Twisted writes the rest, and the connection has yet to be closed.  The response and the end of the
+    connection are one packet.
+    """
+    sent = _send(connection, data, _MORE)
+    if sent < len(data):
+        connection.write(data[sent:])
+        return False
+    connection.connectionLost(_DONE)
+    return True
+
+
+def _send(connection: Connection, data: bytes, flags: int) -> int:
+    """Send to a connection where nothing waits to be written; return the number of bytes."""
+    if connection._tempDataLen or connection.dataBuffer:
+        return 0
+    try:
+        return connection.getHandle().send(data, flags)
+    except OSError:
+        # The buffer is full, or the connection is lost, which Twisted notices when it writes.
+        return 0
 
 
 def is_disconnected(request: Request) -> bool:

@@ -73,7 +73,13 @@ class Stage:
         self.clock.advance(1_800_000_000)
         self.echo, self.waiting = Echo(), Waiting()
         root = Tree()
-        for name, resource in (("echo", self.echo), ("wait", self.waiting), ("old", Old()), ("broken", Broken())):
+        for name, resource in (
+            ("echo", self.echo),
+            ("static", self.echo),
+            ("wait", self.waiting),
+            ("old", Old()),
+            ("broken", Broken()),
+        ):
             root.putChild(name.encode(), resource)
         limits = Limits(rules=(PathRule(b"/echo/small", 10),))
         self.site = Site(root, self.clock, limits)
@@ -360,6 +366,19 @@ def test_access_log(stage: Stage, events: Sequence[LogEvent]) -> None:
     client.send(b"GET /none HTTP/1.1\r\nContent-Length: +\r\n\r\n")
     lines = [event["log_format"].format(**event) for event in events if event.get("log_namespace") == "pikachu.http"]
     assert lines == ["POST /echo 200 3 0.0 ms 192.0.2.7", "refused 400 192.0.2.7: the request is malformed"]
+
+
+def test_static_files_in_the_access_log(stage: Stage, events: Sequence[LogEvent]) -> None:
+    """Each page loads several, so they are below INFO; one that is not there is not."""
+    client = stage.connect()
+    for path in ("/static/style.css", "/echo", "/favicon.ico"):
+        client.send(f"POST {path} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
+    found = [(event["path"], event["status"], event["log_level"].name) for event in events if "milliseconds" in event]
+    assert found == [
+        ("/static/style.css", 200, "debug"),
+        ("/echo", 200, "info"),
+        ("/favicon.ico", 404, "info"),
+    ]
 
 
 def test_drain(stage: Stage) -> None:
