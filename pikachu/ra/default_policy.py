@@ -191,4 +191,4 @@ def check_days(days: int) -> None:
     :raises PolicyViolation: when it is not between 1 and 36500.
     """
     if not DAYS.minimum <= days <= DAYS.maximum:
-        raise PolicyViolation(f"a validity is {DAYS.minimum} to {DAYS.maximum} days")
+        raise PolicyViolation(f"a validity is {DAYS.minimum} to {DAYS.maximum} days", field="days")

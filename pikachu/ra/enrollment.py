@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, require_lint
 from pikachu.ca.issuers import IssuingCA
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import SingleFlight, start
@@ -32,7 +32,7 @@ from pikachu.core.metrics import CountsByLabel
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Principal, PrincipalKind
-from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
 from pikachu.ra.default_policy import check_days
 from pikachu.ra.policies import PolicyResolver, check_limits, check_name_encoding, policy_variables
@@ -244,7 +244,7 @@ class EnrollmentService:
         copies_names = self.copies_names(policy, request.received.method)
         names = RequestedNames()
         if copies_names:
-            names = csr.requested_names(limits.other_names).with_added(added_names)
+            names = csr.requested_names(limits.other_names).with_added(added_names).with_subject_addresses(csr.name)
         check_limits(policy, request.key, csr.subject, [name.text for name in names.copied])
         check_name_encoding(limits, csr, names)
         validity = _validity(policy, days)
@@ -292,6 +292,7 @@ class EnrollmentService:
             subject_spki=request.key.spki,
             subject_der=request.csr.subject_der,
             variables=self._variables(issuer),
+            subject_ski=request.key.ski,
         )
 
     def _variables(self, issuer: IssuingCA) -> dict[str, str]:
@@ -322,7 +323,9 @@ class EnrollmentService:
         await self._require_listed(request, issuance)
         _log_ignored(request.verified.csr, issuance)
         new = self._new_request(request, issuance)
-        if request.policy.approval is Approval.MANUAL:
+        if new.approvals:
+            # What could not be issued asks nobody for approval.
+            require_lint(issuance)
             return await self._wait_for_approval(new)
         try:
             record = await self._authority.issue(new, issuance, _audit_details(request))
@@ -407,6 +410,7 @@ class EnrollmentService:
             device=issuance.device,
             identity=presented_identity(request),
             cached_account=principal.cached_account,
+            approvals=request.policy.approval.needed,
         )
 
     async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:
@@ -534,7 +538,7 @@ def _validity(policy: Policy, days: int | None) -> int:
     if days is not None:
         check_days(days)
         if maximum is not None and days > maximum:
-            raise PolicyViolation(f"the policy allows at most {maximum} days")
+            raise PolicyViolation(f"the policy allows at most {maximum} days", field="days")
     granted = policy.days if days is None else days
     return granted if maximum is None else min(granted, maximum)
 

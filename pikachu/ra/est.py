@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,7 @@ from pikachu.core.errors import (
 )
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import ANONYMOUS, Credentials, Principal, PrincipalKind
-from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.policies import Policy
 from pikachu.ra.enrollment import (
     AuthorizedRequest,
     EnrollmentService,
@@ -43,6 +43,7 @@ from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_c
 from pikachu.x509.csrattrs import RequiredAttributes
 from pikachu.x509.names import names_equal
 from pikachu.x509.requested_name import requested_name
+from pikachu.x509.requested_san import RequestedNames
 from pikachu.x509.san import GeneralName, parse_san, same_names
 from pikachu.x509.spki import describe_spki
 
@@ -172,7 +173,7 @@ class ESTRegistration:
             await self._service.prepare(policy, Method.EST)
             copies_names = self._service.copies_names(policy, Method.EST)
             check_renewal(principal, verified, policy, copies_names=copies_names)
-        if policy.approval is Approval.MANUAL:
+        if policy.approval.needed:
             repetition = await self._repetition(request, digest, verified)
         else:
             repetition = Repetition(digest, EST_REPEAT_SECONDS)
@@ -287,7 +288,7 @@ class ESTRegistration:
             principal = await self._with_challenge(request)
             policy = await self._policies.choose(Method.EST, enrollment.label, principal)
             self._check_channel_binding(policy, request)
-            if policy.approval is Approval.MANUAL:
+            if policy.approval.needed:
                 raise PolicyViolation("keys are not made here under a policy with manual approval; use simpleenroll")
             return KeyGenerationRequest(request.received, principal, policy)
 
@@ -369,11 +370,13 @@ def check_same_names(certificate: bytes, csr: CertificationRequest, other_names:
     :raises NotAuthorized: when it does not.
     """
     extension = parse_certificate(certificate).extension(SUBJECT_ALTERNATIVE_NAME)
-    before: Sequence[GeneralName] = ()
+    before: tuple[GeneralName, ...] = ()
     if extension is not None:
         # As lenient as the reading of the CSR: a policy may have allowed other country codes.
         before = parse_san(extension.value, limit=1000, allow_other_name=True, read_directory=requested_name)
-    if not same_names(before, csr.requested_names(other_names).copied):
+    # The CA adds the addresses of the subject, which the CSR need not repeat.
+    requested = csr.requested_names(other_names).with_subject_addresses(csr.name).copied
+    if not same_names(RequestedNames(before).with_subject_addresses(csr.name).copied, requested):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
 
 

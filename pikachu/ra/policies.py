@@ -1,4 +1,4 @@
-"""Enrollment policies: which one applies (POL-3), what it allows (POL-4), and its compiled extensions.
+"""Enrollment policies: which one applies (POL-3), who may use it, what it allows (POL-4), and its extensions.
 
 Approval by a person, where a policy asks for it, is decided in :mod:`pikachu.ra.enrollment`.
 """
@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import is_admin
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import SingleFlight, uncancelled
-from pikachu.core.errors import BadTemplate, ConfigError, NotAuthorized, NotFound, Overloaded, PolicyViolation
+from pikachu.core.errors import (
+    BadTemplate,
+    ConfigError,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    Overloaded,
+    PolicyViolation,
+)
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Principal, Role
-from pikachu.core.model.policies import POLICY_ROLES, Policy, PolicyLimits
-from pikachu.core.policy_roles import require_role
+from pikachu.core.model.policies import POLICY_ROLES, Policy, PolicyLimits, SystemPolicySettings
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, DefaultPolicyFiles, default_version
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.name_patterns import Budget, GlobPattern, glob_pattern
@@ -121,6 +128,8 @@ class PolicyResolver:
         self._reading = False
         self._checked_at = clock.seconds()
         self._cached: dict[tuple[object, ...], tuple[float, Any]] = {}
+        # The last default policy in files, what is stored beside them, and the policy with both.
+        self._complete: tuple[Policy, SystemPolicySettings, Policy] | None = None
 
     @property
     def default(self) -> Policy:
@@ -168,12 +177,26 @@ class PolicyResolver:
     async def fresh_default(self) -> Policy:
         """Return the default policy in its files, or the last valid one, with its roles.  Fails with Overloaded."""
         self._use(await self._pool.run(self._read_changed, self._stamp))
-        return _for_roles(self._default, await self._store.system_roles())
+        return self._with_settings(self._default, await self._store.system_settings())
 
     @uncancelled
     async def default_with_roles(self) -> Policy:
         """Return the default policy with the roles that may use it."""
-        return _for_roles(self.default, await self._read_cached(("system roles",), self._store.system_roles))
+        return await self._default_with_roles()
+
+    async def _default_with_roles(self) -> Policy:
+        settings = await self._read_cached(("system settings",), self._store.system_settings)
+        return self._with_settings(self.default, settings)
+
+    def _with_settings(self, default: Policy, settings: SystemPolicySettings) -> Policy:
+        """Return the default policy with what is stored beside its files, and the version that includes its roles."""
+        known = self._complete
+        if known is None or known[0] is not default or known[1] != settings:
+            roles, override = settings.roles, settings.lint_override
+            version = default_version(default.days, default.extensions, roles)
+            policy = replace(default, roles=roles, version=version, lint_override=override)
+            known = self._complete = (default, settings, policy)
+        return known[2]
 
     @uncancelled
     async def change_default(self, decide: Callable[[Policy | None], tuple[int, str]]) -> Policy:
@@ -190,7 +213,7 @@ class PolicyResolver:
 
     async def _without_extensions(self) -> Policy:
         """Return the built-in policy without extensions, with validity and roles of the default one."""
-        default = await self.default_with_roles()
+        default = await self._default_with_roles()
         return Policy(
             id=-1,
             name=NO_EXTENSIONS_POLICY,
@@ -214,21 +237,31 @@ class PolicyResolver:
         :param named: the name of a policy, chosen by an API, CLI or page user; without, that of the challenge password.
         :raises NotFound: when there is no such label or policy that this principal may use.
         :raises NotAuthorized: when the challenge password is for another policy than that of the label, or the role of
-            the account can't use the policy (ROL-1).
+            an account that it comes from can't use the policy (ROL-1).
         """
         policy = await self._applying(protocol, label, principal, named)
-        if policy.roles != POLICY_ROLES or principal.role is not None:
-            require_role(policy, await self._role_of(principal))
+        for role in await self._roles_of(principal):
+            require_role(policy, role)
         return policy
 
-    async def _role_of(self, principal: Principal) -> Role | None:
-        """Return the role of the account that a requester acts for, also by a certificate or challenge password."""
-        if principal.role is not None or principal.owner_id is None:
-            return principal.role
-        account = await self._read_cached(
-            ("account", principal.owner_id), functools.partial(self._store.account, principal.owner_id)
-        )
-        return account.role
+    async def _roles_of(self, principal: Principal) -> Sequence[Role | None]:
+        """Return the roles of the accounts whose credentials the requester has.
+
+        Certificates and challenge passwords have the role that their owner has now, or had a second ago.
+        """
+        if principal.role is None:
+            owners = {principal.owner_id, principal.authenticated_id} - {None}
+            return [await self._role_of(owner) for owner in owners] or [None]
+        if principal.authenticated_id is None:
+            # Who renews for another account needs the role, and that account does not.
+            return [principal.role]
+        return [principal.role, await self._role_of(principal.owner_id)]
+
+    async def _role_of(self, account_id: int | None) -> Role | None:
+        if account_id is None:
+            return None
+        load = functools.partial(self._store.account, account_id)
+        return (await self._read_cached(("account", account_id), load)).role
 
     async def _applying(self, protocol: Method, label: str | None, principal: Principal, named: str | None) -> Policy:
         if label is not None:
@@ -242,7 +275,7 @@ class PolicyResolver:
         named = named or principal.challenge_policy
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
-                return await self.default_with_roles()
+                return await self._default_with_roles()
             if named == NO_EXTENSIONS_POLICY:
                 return await self._without_extensions()
             policy = await self._by_name(named)
@@ -257,7 +290,7 @@ class PolicyResolver:
             policy = await self._default_of(protocol, None)
             if policy is not None:
                 return policy
-        return await self.default_with_roles()
+        return await self._default_with_roles()
 
     async def for_label(self, protocol: Method, label: str | None) -> Policy:
         """Return the policy of a path for clients that have not authenticated: for CA certificates and csrattrs.
@@ -271,37 +304,29 @@ class PolicyResolver:
             return policy
         return await self._default_of(protocol, None) or self.default
 
-    def _by_name(self, name: str) -> Deferred[Policy | None]:
+    async def _by_name(self, name: str) -> Policy | None:
         # A name that an earlier version accepted may have other characters.
         if len(name) > _MAX_NAME:
-            return succeed(None)
-        return self._read_cached(("name", name), functools.partial(self._store.policy_by_name, name))
+            return None
+        return await self._read_cached(("name", name), functools.partial(self._store.policy_by_name, name))
 
-    def _default_of(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+    async def _default_of(self, protocol: Method, owner_id: int | None) -> Policy | None:
         load = functools.partial(self._store.default_policy, protocol, owner_id)
-        return self._read_cached(("default", protocol, owner_id), load)
+        return await self._read_cached(("default", protocol, owner_id), load)
 
-    def _read_cached(self, key: tuple[object, ...], load: Callable[[], Deferred[T]]) -> Deferred[T]:
+    async def _read_cached(self, key: tuple[object, ...], load: Callable[[], Deferred[T]]) -> T:
         now = self._clock.seconds()
         entry = self._cached.get(key)
         if entry is not None and 0 <= now - entry[0] < _CACHE_SECONDS:
-            return succeed(entry[1])
+            known: T = entry[1]
+            return known
         if len(self._cached) > _MAX_CACHED:
             self._cached.clear()
         # What was read before a change is not kept after it: forget() replaces the cache.
         cache = self._cached
-
-        def store(value: T) -> T:
-            cache[key] = (now, value)
-            return value
-
-        return load().addCallback(store)
-
-
-def _for_roles(default: Policy, roles: tuple[Role, ...]) -> Policy:
-    """Return the default policy with its roles, and the version that includes them."""
-    version = default_version(default.days, default.extensions, roles)
-    return replace(default, roles=roles, version=version)
+        value = await load()
+        cache[key] = (now, value)
+        return value
 
 
 def _no_label(protocol: Method) -> NotFound:
@@ -325,6 +350,40 @@ def may_use(policy: Policy, principal: Principal) -> bool:
     return (
         policy.system or is_admin(principal) or (policy.owner_id is not None and policy.owner_id == principal.owner_id)
     )
+
+
+def accepts_role(policy: Policy, role: Role | None) -> bool:
+    """Return whether accounts of *role* may use a policy; requesters without an account count as users."""
+    return (Role.USER if role is None else role) in policy.roles
+
+
+def require_role(policy: Policy, role: Role | None) -> None:
+    """Require that accounts of *role* may use a policy.
+
+    :raises NotAuthorized: when they may not.
+    """
+    if not accepts_role(policy, role):
+        raise NotAuthorized(
+            f"The role {role or Role.USER} can't use the policy “{policy.name}”. Choose another policy, or have an "
+            "administrator allow it.",
+            policy=policy.name,
+        )
+
+
+def checked_roles(roles: Iterable[Role]) -> tuple[Role, ...]:
+    """Return the roles of a policy in the usual order, each once.
+
+    :raises MalformedRequest: when there is none, or one that can't use policies.
+    """
+    chosen = frozenset(roles)
+    if not chosen or not chosen <= frozenset(POLICY_ROLES):
+        raise MalformedRequest(f"Choose at least one of the roles {', '.join(POLICY_ROLES)}.", field="roles")
+    return tuple(role for role in POLICY_ROLES if role in chosen)
+
+
+def usable_by(actor: Principal, policies: Iterable[Policy]) -> tuple[Policy, ...]:
+    """Return the policies that the role of *actor* may use."""
+    return tuple(policy for policy in policies if accepts_role(policy, actor.role))
 
 
 def check_limits(policy: Policy, key: KeyDescription, subject: str, names: Sequence[str]) -> None:

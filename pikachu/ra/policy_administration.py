@@ -25,10 +25,12 @@ from pikachu.core.errors import (
     NotAuthorized,
     NotFound,
     PolicyViolation,
+    errors_of,
 )
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
+from pikachu.core.model.lint import LintReport
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Role, Scope
 from pikachu.core.model.policies import (
@@ -40,12 +42,21 @@ from pikachu.core.model.policies import (
     NextDefaults,
     Policy,
     PolicyLimits,
+    SystemPolicySettings,
 )
 from pikachu.core.model.times import utc
 from pikachu.core.optimistic_locking import Versions, repeat, require_version
-from pikachu.core.policy_roles import accepts_role, checked_roles, usable_by
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
-from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
+from pikachu.ra.policies import (
+    NO_EXTENSIONS_POLICY,
+    POLICY_NAME,
+    PolicyResolver,
+    accepts_role,
+    checked_roles,
+    policy_variables,
+    usable_by,
+)
+from pikachu.ra.policy_lint import PolicyLint
 from pikachu.x509.names import is_oid
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.requested_san import OTHER_NAMES
@@ -84,6 +95,9 @@ _EVENTS_SEARCHED: Final = 25
 class PolicyAdministration:
     """Lists, creates, changes and deletes policies.
 
+    A policy whose sample certificate has errors of lint is saved only with an *override*, the reason for which an
+    administrator accepts them (LNT-1).
+
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized if role or scope do not
     suffice, and with StoreUnavailable.  Cancelling their Deferred does not interrupt them.
 
@@ -97,8 +111,10 @@ class PolicyAdministration:
         policies: PolicyResolver,
         issuers: IssuingCAs,
         clock: IClock,
+        policy_lint: PolicyLint,
         public_url: str | None = None,
     ) -> None:
+        self._lint = policy_lint
         self._public_url = public_url
         self._store = store
         self._policies = policies
@@ -142,7 +158,7 @@ class PolicyAdministration:
         return await self._store.policies(scope_to_owner(actor, query))
 
     @uncancelled
-    async def add(self, actor: Principal, policy: Policy) -> Policy:
+    async def add(self, actor: Principal, policy: Policy, *, override: str | None = None) -> Policy:
         """Create a policy; its id and times are ignored.
 
         Unless it is a system policy it belongs to ``policy.owner_id``, or else to the actor.  Only administrators
@@ -153,12 +169,17 @@ class PolicyAdministration:
         The first policy of an owner that is used for a protocol becomes the owner's default, and so does one with
         ``default_for_est`` or ``default_for_scep``.
 
-        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), QuotaExceeded, and Conflict
-        when the name is in use.
+        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, LintFailed, NotFound (owner), QuotaExceeded,
+        and Conflict when the name is in use.
         """
-        policy = await self._checked(actor, policy)
+        policy = await self._linted(actor, await self._checked(actor, policy), None, override)
         event = self._event(actor, "create", policy)
         return self._changed(await self._store.add_policy(policy, event, self._now()))
+
+    @uncancelled
+    async def check(self, actor: Principal, policy: Policy) -> None:
+        """Check that :meth:`add` would create a policy, if its name is not in use; fails as it does."""
+        await self._linted(actor, await self._checked(actor, policy), None, None)
 
     @uncancelled
     async def update(
@@ -168,6 +189,7 @@ class PolicyAdministration:
         *,
         expected: Versions = None,
         next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
+        override: str | None = None,
     ) -> Policy:
         """Replace a policy of the actor, or any for administrators; id 0 replaces the files of the default policy.
 
@@ -176,7 +198,7 @@ class PolicyAdministration:
 
         Fails as :meth:`add`, with NotFound, and with EditConflict.
         """
-        return await self._update(actor, policy.id, lambda _: policy, expected, next_defaults)
+        return await self._update(actor, policy.id, lambda _: policy, expected, next_defaults, override)
 
     @uncancelled
     async def change(
@@ -187,9 +209,10 @@ class PolicyAdministration:
         *,
         expected: Versions = None,
         next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
+        override: str | None = None,
     ) -> Policy:
         """Replace a policy by the result of *merge*, as :meth:`update`; *merge* may be called more than once."""
-        return await self._update(actor, policy_id, merge, expected, next_defaults)
+        return await self._update(actor, policy_id, merge, expected, next_defaults, override)
 
     async def _update(
         self,
@@ -198,20 +221,22 @@ class PolicyAdministration:
         merge: Callable[[Policy], Policy],
         expected: Versions,
         next_defaults: NextDefaults,
+        override: str | None,
     ) -> Policy:
         async def change() -> Policy:
             if policy_id == 0:
                 if next_defaults:
                     raise Conflict(f"{DEFAULT_POLICY_NAME} is never the default. Choose no next default.")
                 before = await self._policies.fresh_default()
-                return await self._update_default(actor, merge(before), before, expected)
+                return await self._update_default(actor, merge(before), before, expected, override)
             before = await self._visible(actor, policy_id)
             self._require_editable(actor, before)
             require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
             policy = merge(before)
             if policy.owner_id is None and not policy.system:
                 policy = replace(policy, owner_id=before.owner_id)
-            policy = replace(await self._checked(actor, policy, before), version=before.version)
+            policy = await self._linted(actor, await self._checked(actor, policy, before), before, override)
+            policy = replace(policy, version=before.version)
             event = self._event(actor, "update", policy)
             return self._changed(await self._store.update_policy(policy, event, self._now(), next_defaults))
 
@@ -235,7 +260,9 @@ class PolicyAdministration:
         require_scope(actor, Scope.ADMIN)
         return await self._in_turn(change, expected)
 
-    async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
+    async def _update_default(
+        self, actor: Principal, policy: Policy, before: Policy, expected: Versions, override: str | None = None
+    ) -> Policy:
         if not is_admin(actor):
             raise NotAuthorized("the default policy is changed by admins only")
         if any(policy.is_default_for(protocol) for protocol in LABEL_PROTOCOLS):
@@ -248,8 +275,10 @@ class PolicyAdministration:
         await self._require_default_version(expected, before)
         version = default_version(policy.days, policy.extensions, roles)
         default = replace(before, days=policy.days, extensions=policy.extensions, version=version, roles=roles)
+        default = await self._linted(actor, default, before, override)
+        settings = SystemPolicySettings(roles, default.lint_override)
         # Recorded first: an unrecorded change is worse than the record of a failed one.
-        await self._store.set_system_roles(roles, self._event(actor, "update", default), self._now())
+        await self._store.set_system_settings(settings, self._event(actor, "update", default), self._now())
         file_version = default_version(before.days, before.extensions)
 
         def decide(current: Policy | None) -> tuple[int, str]:
@@ -344,6 +373,17 @@ class PolicyAdministration:
         if policy.system or policy.owner_id != actor.owner_id:
             raise NotAuthorized("a system policy is changed by admins only")
 
+    # --- lint ---------------------------------------------------------------------------
+
+    @uncancelled
+    async def lint(self, policy: Policy) -> LintReport:
+        """Return the findings about sample certificates of a policy that the caller may see; Overloaded."""
+        return await self._lint.report(policy)
+
+    async def _linted(self, actor: Principal, policy: Policy, before: Policy | None, override: str | None) -> Policy:
+        """Return a policy that may be saved, with the override of its errors.  Fails with LintFailed."""
+        return replace(policy, lint_override=await self._lint.accepted(actor, policy, before, override))
+
     # --- validation ---------------------------------------------------------------------
 
     async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
@@ -362,15 +402,19 @@ class PolicyAdministration:
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
             raise PolicyViolation(
-                f"the validity of {policy.days} days exceeds the policy's own maximum of {limits.max_days}"
+                f"the validity of {policy.days} days exceeds the policy's own maximum of {limits.max_days}",
+                field="days",
             )
         required = limits.identities
         if required is not None and await self._store.identity_list_by_name(required) is None:
             raise MalformedRequest(
-                f"There is no list of identities “{required[:64]}”. Create it first, or name another."
+                f"There is no list of identities “{required[:64]}”. Create it first, or name another.",
+                field="identities",
             )
         if policy.issuer is not None and policy.issuer not in self._issuers.current:
-            raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
+            raise MalformedRequest(
+                f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}", field="issuer"
+            )
         await self._check_purposes(policy)
         return replace(policy, limits=limits)
 
@@ -405,7 +449,9 @@ class PolicyAdministration:
 
         def check(template: ProfileTemplate) -> None:
             if "ext" not in template.usages:
-                raise BadTemplate(0, "the text has no section [ v3_ext ]: it says nothing about certificates")
+                raise BadTemplate(
+                    0, "the text has no section [ v3_ext ]: it says nothing about certificates", field="extensions"
+                )
             for context in issuers:
                 for extension in template.extensions(context):
                     power = authority_granted(extension)
@@ -413,8 +459,9 @@ class PolicyAdministration:
                         raise NotAuthorized(f"a policy with {power} is for administrators only")
 
         if len(text) > MAXIMUM_TEXT:
-            raise MalformedRequest("the extensions are longer than 64 KiB")
-        await self._policies.texts.check(text, check)
+            raise MalformedRequest("the extensions are longer than 64 KiB", field="extensions")
+        with errors_of("extensions"):
+            await self._policies.texts.check(text, check)
 
     def _issuer_contexts(self) -> Sequence[ExtensionContext]:
         """Return a context for each issuing CA that can be configured, and for the announced generations."""
@@ -477,6 +524,9 @@ class PolicyAdministration:
             details["version"] = policy.version
         if policy.issuer is not None:
             details["issuer"] = policy.issuer
+        if policy.lint_override is not None:
+            details["lint_override"] = policy.lint_override.reason
+            details["lint_errors"] = list(policy.lint_override.codes)
         return event_by(actor, type_, "policy", policy.name, policy.owner_id, **details)
 
     def _now(self) -> datetime:
@@ -495,11 +545,15 @@ def _check_name(policy: Policy, before: Policy | None) -> None:
         _check_label(policy, before)
         return
     if not POLICY_NAME.fullmatch(name) or name.strip(" .") == "" or name != name.strip():
-        raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
+        raise MalformedRequest(
+            "a policy's name is 1 to 64 letters, digits and the characters . _ - and space", field="name"
+        )
     if name.lower() == DEFAULT_POLICY_NAME.lower():
-        raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
+        raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one", field="name")
     if name.lower() == NO_EXTENSIONS_POLICY.lower():
-        raise Conflict(f"{NO_EXTENSIONS_POLICY} is the name of the policy without extensions; choose another one")
+        raise Conflict(
+            f"{NO_EXTENSIONS_POLICY} is the name of the policy without extensions; choose another one", field="name"
+        )
     _check_label(policy, None)
 
 
@@ -509,20 +563,20 @@ def _check_label(policy: Policy, before: Policy | None) -> None:
     began_est = policy.use_for_est and not (before is not None and before.use_for_est)
     began_scep = policy.use_for_scep and not (before is not None and before.use_for_scep)
     if began_est and name in _NO_EST_LABELS:
-        raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
+        raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name", field="name")
     if began_scep and name in _NO_SCEP_LABELS:
-        raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
+        raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name", field="name")
 
 
 def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
     for key in limits.keys:
         if not re.fullmatch(KEY_LIMIT.pattern, key):
-            raise MalformedRequest(f"allowed keys are {', '.join(KEY_LIMITS)}, or RSA/2048 and the like")
+            raise MalformedRequest(f"allowed keys are {', '.join(KEY_LIMITS)}, or RSA/2048 and the like", field="keys")
     for pattern in (*limits.names, *(() if limits.subject is None else (limits.subject,))):
         if not 1 <= len(pattern) <= NAME_PATTERN.maximum or not pattern.isprintable():
-            raise MalformedRequest(f"a pattern is 1 to {NAME_PATTERN.maximum} printable characters")
+            raise MalformedRequest(f"a pattern is 1 to {NAME_PATTERN.maximum} printable characters", field="names")
     if len(limits.names) > MAXIMUM_PATTERNS:
-        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names")
+        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names", field="names")
     if limits.max_days is not None:
         check_days(limits.max_days)
     return replace(
@@ -536,8 +590,10 @@ def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
 def _other_names(type_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the OIDs of the types of otherName, which may be given by their usual names."""
     if len(type_ids) > MAXIMUM_PATTERNS:
-        raise MalformedRequest(f"A policy has at most {MAXIMUM_PATTERNS} types of otherName.")
+        raise MalformedRequest(f"A policy has at most {MAXIMUM_PATTERNS} types of otherName.", field="other_names")
     oids = tuple(dict.fromkeys(_OTHER_NAMES.get(one.lower(), one) for one in type_ids))
     if not all(is_oid(one) for one in oids):
-        raise MalformedRequest(f"Name types of otherName as {', '.join(OTHER_NAMES)}, or as an OID such as 1.2.3.4.")
+        raise MalformedRequest(
+            f"Name types of otherName as {', '.join(OTHER_NAMES)}, or as an OID such as 1.2.3.4.", field="other_names"
+        )
     return oids

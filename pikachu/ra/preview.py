@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.ca.issuance import IssuanceRequest
-from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.ca.issuance import IssuanceRequest, lint_issuance
+from pikachu.core.errors import LintFailed, MalformedRequest, PikachuError
 from pikachu.core.interfaces import ToBeSigned
-from pikachu.core.model.policies import Approval
+from pikachu.core.model.lint import Finding, by_severity
 from pikachu.x509 import der
 from pikachu.x509.certificate import KEY_USAGE, SUBJECT_ALTERNATIVE_NAME, end_of_validity
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
@@ -92,6 +92,7 @@ class Given:
 
     :param needs_approval: the request waits for approval first.
     :param remarks: further differences from the CSR.
+    :param findings: those of lint (LNT-1).
     """
 
     subject: str
@@ -106,6 +107,7 @@ class Given:
     extensions: tuple[GivenExtension, ...]
     needs_approval: bool
     remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,11 @@ class Preview:
     asked: Asked
     given: Given | None = None
     refusal: PikachuError | None = None
+
+    @property
+    def refusal_findings(self) -> tuple[Finding, ...]:
+        """The errors of lint for which it is refused."""
+        return self.refusal.findings if isinstance(self.refusal, LintFailed) else ()
 
 
 def preview_of(
@@ -222,7 +229,8 @@ def _difference(requested: Extension, granted: Extension, issuance: IssuanceRequ
     if issuance.ignored_names:
         differences.append(f"without {', '.join(issuance.ignored_names)}, which the policy does not copy")
     elif granted.value != requested.value:
-        differences.append("with the string types of RFC 5280")
+        is_longer = len(der.parse(granted.value).sub()) > len(der.parse(requested.value).sub())
+        differences.append("with the subject's email address" if is_longer else "with the string types of RFC 5280")
     if granted.critical != requested.critical:
         differences.append(f"{'critical' if granted.critical else 'not critical'} there")
     return "; ".join(differences)
@@ -274,6 +282,7 @@ def _certificate_content(
         not_after=to_be_signed.not_after,
         validity_days=issuance.days,
         extensions=tuple(_granted_extension(extension, issuance) for extension in issuance.extensions),
-        needs_approval=issuance.policy.approval is Approval.MANUAL,
+        needs_approval=bool(issuance.policy.approval.needed),
         remarks=tuple(remarks),
+        findings=by_severity(lint_issuance(issuance)),
     )

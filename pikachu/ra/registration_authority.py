@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.permissions import Sphere, can_change, can_view, require_scope
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
+from pikachu.core.approvals import Approver, first_of_two
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, RequestError
@@ -96,15 +97,25 @@ class _Decision:
 
 
 class RegistrationAuthority:
-    """The registration authority for accounts."""
+    """The registration authority for accounts.
+
+    :param self_approval: whether people may approve requests that they made themselves (ROL-1).
+    """
 
     def __init__(
-        self, *, service: EnrollmentService, store: IStore, authority: CertificateAuthority, policies: PolicyResolver
+        self,
+        *,
+        service: EnrollmentService,
+        store: IStore,
+        authority: CertificateAuthority,
+        policies: PolicyResolver,
+        self_approval: bool = False,
     ) -> None:
         self._service = service
         self._store = store
         self._authority = authority
         self._policies = policies
+        self._self_approval = self_approval
 
     # --- signing ------------------------------------------------------------------------
 
@@ -243,6 +254,10 @@ class RegistrationAuthority:
             raise NotFound("there is no such certificate signing request")
         return stored, stored.der
 
+    async def check_policy(self, principal: Principal, method: Method, policy: str | None) -> None:
+        """Check that *principal* may have certificates signed under a policy.  Fails with NotFound, NotAuthorized."""
+        await self._choose(principal, method, policy, None)
+
     async def _choose(self, principal: Principal, method: Method, policy: str | None, issuer: str | None) -> Policy:
         chosen = await self._policies.choose(method, None, principal, policy)
         if issuer is None:
@@ -267,25 +282,44 @@ class RegistrationAuthority:
 
     # --- approvals ----------------------------------------------------------------------
 
-    def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord]:
+    def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord | None]:
         """Approve a pending request and issue its certificate.
 
-        Fails with NotAuthorized, NotFound, Conflict, and PolicyViolation for an identity that is not on the list.
+        The result is None when a second person must approve it: this was the first of two approvals.
+
+        Fails with NotAuthorized, also for the approver's own request; with NotFound, with Conflict, also when the first
+        approval is theirs, and with PolicyViolation for an identity that is not on the list.
         """
 
-        async def work() -> CertificateRecord:
+        async def work() -> CertificateRecord | None:
             require_scope(approver, Scope.OPERATE)
             request = await self._store.request(request_id)
             if request.state is not RequestState.PENDING:
                 raise Conflict("that request does not wait any more")
+            self._require_approver(approver, request)
             policy = await self._policy_of(request)
             await self._service.prepare(policy, request.method)
             issuance = self._issuance(request, parse_csr(request.csr), policy)
             refused = event_by(approver, "reject", "request", "", request.owner_id, subject=request.subject)
             await self._service.require_listed(policy, request.identity or issuance.device, refused)
-            return await self._authority.issue_approved(request, issuance, approver, {"policy": policy.name})
+            return await self._authority.issue_approved(
+                request, issuance, approver, {"policy": policy.name}, allows_own=self._self_approval
+            )
 
         return start(work())
+
+    def approval_refusal(self, principal: Principal, request: RequestRecord) -> str:
+        """Return why *principal* may not approve a pending request; empty when they may."""
+        try:
+            require_scope(principal, Scope.OPERATE)
+            self._require_approver(principal, request)
+        except RequestError as error:
+            return error.public
+        return ""
+
+    def _require_approver(self, principal: Principal, request: RequestRecord) -> None:
+        # The transaction that records the approval requires the same.
+        first_of_two(Approver.of(principal, allows_own=self._self_approval), request)
 
     def preview_approval(self, principal: Principal, request_id: int) -> Deferred[Preview | None]:
         """Return the content of a request and, while it is pending, the certificate that :meth:`approve` would issue.
@@ -344,7 +378,7 @@ class RegistrationAuthority:
 
     async def _policy_of(self, request: RequestRecord) -> Policy:
         if request.policy == self._policies.default.name:
-            policy: Policy | None = self._policies.default
+            policy: Policy | None = await self._policies.default_with_roles()
         else:
             policy = await self._store.policy_by_name(request.policy)
         # Requests name their policy; since then, another account may have created one with the same name.
@@ -379,5 +413,5 @@ def checked_reason(reason: str) -> str:
     """
     text = reason.strip()
     if len(text) > MAXIMUM_REASON or not text.isprintable():
-        raise MalformedRequest(f"reason is at most {MAXIMUM_REASON} printable characters")
+        raise MalformedRequest(f"reason is at most {MAXIMUM_REASON} printable characters", field="reason")
     return text

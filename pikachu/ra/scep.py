@@ -22,7 +22,7 @@ from pikachu.core.errors import (
 from pikachu.core.interfaces import IIssuanceStore
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import ANONYMOUS, Principal
-from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.policies import Policy
 from pikachu.ra.enrollment import (
     AuthorizedRequest,
     EnrollmentService,
@@ -115,7 +115,7 @@ class SCEPRegistration:
         policy = await self._policies.choose(Method.SCEP, enrollment.label, principal)
         if principal.certificate is not None:
             _check_renewal(principal.certificate.subject_der, enrollment, verified, policy)
-        elif self._require_challenge and principal.challenge_id is None and policy.approval is not Approval.MANUAL:
+        elif self._require_challenge and principal.challenge_id is None and not policy.approval.needed:
             raise AuthenticationFailed("the challenge password is missing")
         repetition = Repetition(
             enrollment.digest,

@@ -21,6 +21,7 @@ from tests.support.visitor import Pages, make_pages, text_of
 STAFF_ONLY = "staff only"
 STAFF = [Role.OPERATOR, Role.ADMIN]
 REFUSED = "can't use the policy"
+DEMOTIONS = pytest.mark.parametrize(("before", "after"), [(Role.USER, Role.AUDITOR), (Role.OPERATOR, Role.USER)])
 
 
 @pytest.fixture
@@ -131,6 +132,64 @@ def test_batches(rest: REST) -> None:
     problem = rest.bad(403, "POST", "/batches", {**body, "user_id": rest.accounts["alice"].id}, who="root")
     assert REFUSED in problem["detail"]
     rest.good("POST", "/batches", body, who="olga", status=201)
+
+
+@DEMOTIONS
+def test_after_a_change_of_role(rest: REST, stack: Stack, before: Role, after: Role) -> None:
+    """Previews, a batch's passwords and new batches of an account whose role may not use the policy any more."""
+    policy = add_policy_for(rest, before)
+    account = rest.add("dora", before)
+    est = EST(stack, est_site(stack))
+    body = {"label": "pumps", "policy": policy, "names": "a\nb"}
+    batch = rest.good("POST", "/batches", body, who="dora", status=201)
+    first, second = rest.good("GET", f"/batches/{batch['id']}/passwords?sort=id", who="dora")["items"]
+    assert est.enroll(csr_of(first)).status == 200
+    preview = {"csr": csr_pem(), "policy": policy}
+    rest.good("POST", "/certificates/preview", preview, who="dora")
+    result_of(stack.app.accounts.update(SYSTEM, account.id, role=after))
+    stack.clock.advance(1)
+    rest.bad(403, "POST", "/certificates/preview", preview, who="dora")
+    rest.bad(403, "POST", "/batches", body, who="dora")
+    rest.bad(403, "POST", "/batches", {**body, "user_id": account.id}, who="root")
+    assert est.enroll(csr_of(second)).status == 403
+    # As it was, so that the refusals above were for the role.
+    result_of(stack.app.accounts.update(SYSTEM, account.id, role=before))
+    stack.clock.advance(1)
+    assert est.enroll(csr_of(second)).status == 200
+
+
+@DEMOTIONS
+def test_job_after_a_change_of_role(rest: REST, stack: Stack, before: Role, after: Role) -> None:
+    """A job that renews certificates renews none from then on."""
+    policy = add_policy_for(rest, before)
+    account = rest.add("dora", before)
+    body = {"subject": "CN=pump.example.com", "sans": [], "key": {"type": "Ed25519"}, "policy": policy}
+    ids = [rest.good("POST", "/certificates", body, who="dora", status=201)["id"] for _ in range(4)]
+    order = {"action": "renew", "resource": "certificates", "ids": ids}
+    job = rest.good("POST", "/jobs", order, who="dora", status=202)
+    result_of(stack.app.accounts.update(SYSTEM, account.id, role=after))
+    rest.clock.pump([1.0] * 10)
+    rows = rest.good("GET", f"/jobs/{job['id']}/results", who="root")["items"]
+    # The first one was renewed while the job was ordered.
+    assert sorted(row["state"] for row in rows) == ["done", "failed", "failed", "failed"]
+    assert {row["message"] for row in rows if row["state"] == "failed"} == {
+        "Accounts with the role auditor can't do this."
+        if after is Role.AUDITOR
+        else f"The role user {REFUSED} “{policy}”. Choose another policy, or have an administrator allow it."
+    }
+
+
+def add_policy_for(rest: REST, role: Role) -> str:
+    """The name of a policy that the role may use: one for staff only, or one for all."""
+    if role is Role.OPERATOR:
+        return STAFF_ONLY
+    add_policy(rest, "for all")
+    return "for all"
+
+
+def csr_of(password: dict[str, str]) -> bytes:
+    """Return the CSR that a password of a batch is bound to."""
+    return make_csr(subject=password["subject"].removeprefix("CN="), challenge=password["password"])[1]
 
 
 def test_devices(rest: REST, stack: Stack) -> None:

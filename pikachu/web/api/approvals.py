@@ -39,6 +39,9 @@ class Approval:
     reason: str | None
     certificate_id: int | None
     csr_id: int | None
+    approvals_needed: int
+    first_approved_by: str | None
+    first_approved_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class ApprovalsAPI(Routes):
         filters={"status": "state", "method": "method"},
         choices={"status": tuple(RequestState), "method": tuple(Method)},
         owner="owner_id",
+        sorts=("id", "created_at", "subject", "key", "policy", "method", "requested_by", "state", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List approvals; without ``status``, the pending ones."""
@@ -100,11 +104,14 @@ class ApprovalsAPI(Routes):
         "POST",
         "/approvals/<id>/approval",
         scope=Scope.OPERATE,
-        summary="Approve a request: it is signed at once",
+        summary="Approve a request: it is signed at once, or after a second person's approval",
         answer=Approval,
     )
     async def approve(self, call: Call) -> Answer:
-        """Approve and issue; 409 when the request is no longer pending."""
+        """Approve and issue.  Where the policy wants two approvals, the first leaves the status ``pending``; the
+        second must be another account's.  409 when the request is no longer pending, or this account has approved it;
+        403 for a request of one's own.
+        """
         await self._registration.approve(call.principal, call.id)
         return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.OPERATE))
 
@@ -129,6 +136,7 @@ class ApprovalsAPI(Routes):
 
 def approval_document(request: RequestRecord, names: OwnerNames) -> Approval:
     """Return a request as its document."""
+    first = request.first_approval
     return Approval(
         request.id,
         request.state,
@@ -148,4 +156,7 @@ def approval_document(request: RequestRecord, names: OwnerNames) -> Approval:
         request.reason,
         request.certificate_id,
         request.csr_id,
+        request.approvals_needed,
+        None if first is None else first.name,
+        None if first is None else first.given_at,
     )

@@ -15,7 +15,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import BulkAction, Selection
+from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
@@ -25,20 +25,23 @@ class Row:
 
     record: RequestRecord
     owner: str
+    refusal: str = ""
 
 
+# No request for such a certificate waits for approval.
+_NO_REQUESTS: Final = (Method.CA, Method.IMPORT)
 APPROVALS: Final[Table[Row]] = Table(
     "approvals",
     (
         Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
-        Column("subject", "Subject", text=lambda row: row.record.subject),
-        Column("key", "Key", text=lambda row: row.record.key_type),
-        Column("policy", "Policy", text=lambda row: row.record.policy),
-        Column("method", "Method", text=lambda row: row.record.method.value),
-        Column("principal", "Requested by", text=lambda row: row.record.principal),
+        Column("subject", "Subject", sort="subject", text=lambda row: row.record.subject),
+        Column("key", "Key", sort="key", text=lambda row: row.record.key_type),
+        Column("policy", "Policy", sort="policy", text=lambda row: row.record.policy),
+        Column("method", "Method", sort="method", text=lambda row: row.record.method.value),
+        Column("principal", "Requested by", sort="requested_by", text=lambda row: row.record.principal),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
-        Column("state", "Status", text=lambda row: row.record.state.value),
-        Column("owner", "User", text=lambda row: row.owner, audience=Audience.STAFF),
+        Column("state", "Status", sort="state", text=lambda row: row.record.state.value),
+        Column("owner", "User", sort="user", text=lambda row: row.owner, audience=Audience.STAFF),
         Column("actions", "Actions"),
     ),
     filters=(
@@ -47,14 +50,15 @@ APPROVALS: Final[Table[Row]] = Table(
             "Status",
             (("pending", "Waiting"), ("issued", "Issued"), ("rejected", "Rejected"), ("failed", "Failed")),
         ),
-        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA)),
+        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one not in _NO_REQUESTS)),
     ),
-    empty="No request waits for approval. Those come here whose policy wants a person to look at each of them.",
+    empty="No requests are awaiting approval. Requests appear here when their policy requires manual approval.",
     empty_link=("/policies", "Enrollment policies"),
-    search="Subject or requester",
+    search="ID, subject, key, policy, date or requester",
     selection=Selection(
         JobResource.APPROVALS,
         (
+            EXPORT,
             BulkAction(JobAction.APPROVE, "Approve", kind="", audience=Audience.OPERATOR),
             BulkAction(JobAction.REJECT, "Reject", audience=Audience.OPERATOR),
         ),
@@ -97,7 +101,10 @@ class ApprovalsPages(Pages):
             record = await self._registration.approve(visit.principal, visit.id)
         except PikachuError as error:
             return await self._page(visit, "ra/approve.html", error)
-        notice = f"The request was approved: certificate {record.id} was issued."
+        if record is None:
+            notice = "The first of two approvals was recorded. Another operator or administrator must approve it too."
+        else:
+            notice = f"The request was approved: certificate {record.id} was issued."
         return Redirect(visit.back_to("/ra/approvals", f"/ra/approvals/{visit.id}"), notice=notice)
 
     @page("GET", "/ra/approvals/<id>/reject", audience=Audience.OPERATOR)
@@ -122,13 +129,20 @@ class ApprovalsPages(Pages):
             "owner": names.get(record.owner_id, NOBODY),
             "preview": await self._registration.preview_approval(visit.principal, visit.id),
             "waits": record.state is RequestState.PENDING,
+            "refusal": self._refusal(visit, record),
             "form": visit.form,
         }
         return HtmlPage.form(template, context, error)
 
+    def _refusal(self, visit: PageRequest, record: RequestRecord) -> str:
+        """Return why the visitor can't approve a waiting request; empty when they can, or when it was decided."""
+        if record.state is not RequestState.PENDING:
+            return ""
+        return self._registration.approval_refusal(visit.principal, record)
+
     def _prepare(self, visit: PageRequest) -> Callable[[Sequence[RequestRecord]], Awaitable[Sequence[Row]]]:
         async def prepare(records: Sequence[RequestRecord]) -> Sequence[Row]:
             names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
-            return [Row(record, names.get(record.owner_id, NOBODY)) for record in records]
+            return [Row(record, names.get(record.owner_id, NOBODY), self._refusal(visit, record)) for record in records]
 
         return prepare

@@ -132,7 +132,9 @@ def test_while_it_is_being_signed(scep: SCEP) -> None:
     assert poll(scep, client).status == PENDING
     assert scep.ask_scep(client, message).status == PENDING
     signer.release()
-    assert result_of(approved).der == scep.leaf(poll(scep, client))
+    record = result_of(approved)
+    assert record is not None
+    assert record.der == scep.leaf(poll(scep, client))
     assert scep.issued() == 1
 
 
