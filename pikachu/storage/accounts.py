@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal, literal_column, null, select, update
 
 from pikachu.core.errors import AccountChanged, Conflict, MalformedRequest, NotFound
 from pikachu.core.model.account_objects import OwnerRevocation
+from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
 from pikachu.core.model.sign_in import ExternalIdentity, NewPasswordReset, SessionEnd
 from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
+from pikachu.storage.certificates import find_serial
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
@@ -53,6 +55,11 @@ _VALUES: Final = (
     "created_at",
     "directory_id",
     "must_change_password",
+)
+
+# Sort key of the idle time: the latest request of the account's sessions, latest first, then who has none.
+_idle: Final = func.coalesce(
+    select(-func.max(sessions.c.last_seen_at)).where(sessions.c.account_id == _a.id).scalar_subquery(), literal(1)
 )
 
 _by_id: Final = select(*_COLUMNS).where(_a.id == bindparam("b_id"))
@@ -176,8 +183,12 @@ def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
     :raises InactiveOwner: when it may not.
     """
     if owner_id is not None:
-        row = tx.row(_by_id, {"b_id": row_id(owner_id)})
-        require_active(None if row is None else _record(row))
+        require_active(_find_owner(tx, owner_id))
+
+
+def _find_owner(tx: Transaction, owner_id: int) -> Account | None:
+    row = tx.row(_by_id, {"b_id": row_id(owner_id)})
+    return None if row is None else _record(row)
 
 
 def require_unchanged(tx: Transaction, account: Account) -> None:
@@ -322,7 +333,8 @@ class AccountStore(StoreSection):
                 conditions.append(_a[name] == value)
         if "state" not in query.filters:
             conditions.append(_a.state != literal_column("'deleted'"))
-        conditions += matching(tx, query, (_a.id, _a.username, _a.email, _a.role, _a.state, _a.source), conditions)
+        searched = (_a.id, _a.username, _a.email, _a.role, _a.state, _a.source)
+        conditions += matching(tx, query, searched, conditions, times=(_a.created_at,))
         sorts = {
             "id": _a.id,
             "created_at": _a.id,
@@ -331,6 +343,7 @@ class AccountStore(StoreSection):
             "role": _a.role,
             "state": _a.state,
             "source": _a.source,
+            "idle": _idle,
         }
         return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
@@ -441,6 +454,12 @@ class AccountStore(StoreSection):
     def require_active_owner(self, tx: Transaction, owner_id: int | None) -> None:
         """Require that the owning account may act; InactiveOwner."""
         require_active_owner(tx, owner_id)
+
+    @point_read
+    def certificate_with_owner(self, tx: Transaction, serial: int) -> tuple[CertificateRecord, Account | None]:
+        """Return the certificate with that serial number, and its owner; UnknownSerial."""
+        record = find_serial(tx, serial)
+        return record, None if record.owner_id is None else _find_owner(tx, record.owner_id)
 
     @write_transaction
     def add_token(self, tx: Transaction, token: NewToken, event: Event, now: datetime) -> Token:

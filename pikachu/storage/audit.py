@@ -31,10 +31,12 @@ from pikachu.storage.pagination import (
     checked,
     decode_cursor,
     matching,
+    next_of_values,
     one_of,
     page,
     table_columns,
 )
+from pikachu.storage.pruning import read_pruning
 from pikachu.storage.schema import audit_events, audit_head
 from pikachu.storage.transactions import (
     StoreSection,
@@ -50,8 +52,8 @@ from pikachu.storage.transactions import (
 from pikachu.x509.search_text import object_text
 
 _CHUNK: Final = 2000
-# Seconds by which a clock may have been set back, after which times do not grow with ids.
-_CLOCK_STEP: Final = 3600
+#: Seconds by which a clock may have been set back, after which times do not grow with ids.
+CLOCK_STEP: Final = 3600
 # Free text matches anywhere in this many of the newest events, and at the beginning of all resource names.
 _RECENT: Final = 5000
 
@@ -67,6 +69,13 @@ _FIELDS: Final = (
     "actor_id",
     "about_account",
 )
+# Sort fields whose order the index of kinds has for each kind, with their positions in a kind.
+_SORTS_BY_KIND: Final = {"resource_type": 0, "type": 1}
+_SORTS: Final = {
+    "id": audit_events.c.id,
+    "at": audit_events.c.id,
+    **{name: audit_events.c[name] for name in _SORTS_BY_KIND},
+}
 _head: Final = select(audit_head.c.count, audit_head.c.hash).where(audit_head.c.id == 1)
 _set_head: Final = update(audit_head).where(audit_head.c.id == 1).values(count=bindparam("n"), hash=bindparam("h"))
 _insert: Final = insert_into(audit_events, *_FIELDS, "previous", "hash", returning_id=False)
@@ -160,7 +169,7 @@ def store_events(tx: Transaction) -> None:
         tx.write(_set_head, {"n": tx.head[0], "h": tx.head[1]})
 
 
-def _first_since(tx: Transaction, moment: int) -> int:
+def first_since(tx: Transaction, moment: int) -> int:
     """Return the lowest id from which on events are not older than *moment*, found by halving.
 
     Times grow with ids, since an event gets both when it is written; no index on times is needed.
@@ -183,10 +192,10 @@ def _in_period(tx: Transaction, query: ListQuery) -> list[ColumnElement[bool]]:
     columns = audit_events.c
     if begin := query.filters.get("at_from"):
         first = int(parse_start(begin, "at_from").timestamp())
-        conditions += [columns.id >= _first_since(tx, first - _CLOCK_STEP), columns.at >= first]
+        conditions += [columns.id >= first_since(tx, first - CLOCK_STEP), columns.at >= first]
     if end := query.filters.get("at_to"):
         last = int(parse_end(end, "at_to").timestamp())
-        conditions += [columns.id < _first_since(tx, last + _CLOCK_STEP), columns.at < last]
+        conditions += [columns.id < first_since(tx, last + CLOCK_STEP), columns.at < last]
     return conditions
 
 
@@ -208,6 +217,42 @@ def _by_kind(query: ListQuery) -> bool:
         and query.owner_id is None
         and not (query.q or "").strip()
     )
+
+
+def _only_by_kind(query: ListQuery) -> bool:
+    """Return whether a query restricts at most the kinds of events, and shows those of all owners."""
+    return query.visible is None and (not (query.filters or query.owner_id or query.q) or _by_kind(query))
+
+
+def _sorted_by_kind(tx: Transaction, query: ListQuery, source: ListSource[EventRecord]) -> Page[EventRecord]:
+    """Return a page of the events of some kinds, sorted by their types: the next few of each kind that is next."""
+    field = _SORTS_BY_KIND[query.sort.removeprefix("-")]
+    values: dict[str, list[Select[Any]]] = {}
+    for kind in _kinds(tx):
+        if _is_selected(kind, query.filters.get("resource_type"), query.filters.get("type"), None):
+            values.setdefault(kind[field], []).append(_of(kind))
+    ids = next_of_values(tx, query, audit_events.c.id, values)
+    everything = [select(one.limit(COUNTED + 1).subquery().c.id) for group in values.values() for one in group]
+    counted: ColumnElement[bool] = audit_events.c.id.in_(union_all(*everything)) if everything else false()
+    return page(tx, query, source, [audit_events.c.id.in_(ids)], counted=[counted])
+
+
+def _few_to_sort(tx: Transaction, query: ListQuery, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
+    """Return the ids of the events that a query selects by more than their kinds.
+
+    :raises MalformedRequest: there are too many to sort them.
+    """
+    ids = select(audit_events.c.id).where(*conditions)
+    if query.visible is not None:
+        seen = query.visible
+        ids = ids.where(or_(audit_events.c.owner_id == seen.owner_id, audit_events.c.resource_type.in_(seen.kinds)))
+    few = tx.settings.few_events
+    found = [row[0] for row in tx.query(ids.limit(few + 1))]
+    if len(found) > few:
+        raise MalformedRequest(
+            f"More than {few:,} events match: too many to sort by type. Choose a type or a resource instead."
+        )
+    return found
 
 
 def _kinds(tx: Transaction) -> list[tuple[str, str]]:
@@ -283,6 +328,9 @@ def verify_next(tx: Transaction, position: ChainPosition, key: AuditKey | None) 
     if key is not None and key.finding and position.count < unkeyed.count:
         # What is wrong before is known; the events from there on are proved by the key.
         position = unkeyed
+    pruned = None if key is None else read_pruning(tx, key)
+    if pruned is not None and position.count < pruned.count:
+        position = ChainPosition(pruned.count, pruned.hash)
     expected, previous = position.count + 1, position.hash
     rows = tx.rows(_after, {"after": position.count})
     for row in rows:
@@ -321,9 +369,9 @@ class AuditStore(StoreSection):
 
     @read_transaction
     def events(self, tx: Transaction, query: ListQuery) -> Page[EventRecord]:
-        """List events; sort fields ``id``, ``at``; filters ``type``, ``resource_type``, ``resource_name``, ``actor``,
-        ``about_account`` (``true`` or ``false``), ``at_from``, ``at_to``.  A ``resource_type`` of ``!a,b`` excludes a
-        and b.
+        """List events; sort fields ``id``, ``at``, ``type``, ``resource_type``; filters ``type``, ``resource_type``,
+        ``resource_name``, ``actor``, ``about_account`` (``true`` or ``false``), ``at_from``, ``at_to``.  A
+        ``resource_type`` of ``!a,b`` excludes a and b.
         """
         checked(query, ("resource_type", "type", "resource_name", "actor", "about_account", "at_from", "at_to"))
         table, visible = audit_events.c, query.visible
@@ -345,12 +393,19 @@ class AuditStore(StoreSection):
         if text:
             newest = table.id > select(func.max(audit_events.alias("newest").c.id) - _RECENT).scalar_subquery()
             searched = (table.id, table.resource_name, table.actor, table.type, table.resource_type, table.details)
-            near = matching(tx, query, searched, [*conditions, newest], newest=_RECENT, text=_event_text)
+            near = matching(
+                tx, query, searched, [*conditions, newest], newest=_RECENT, text=_event_text, times=(table.at,)
+            )
             by_name = begins_with(table.resource_name, text)
             named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
             # A rare name is matched by ids; for a common one, the next page is found after a few rows.
             conditions.append(or_(*near, table.id.in_(named) if len(named) <= _RECENT else by_name))
-        source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, event_record)
+        source = ListSource(table_columns(audit_events), _SORTS, event_record)
+        sort = query.sort.removeprefix("-")
+        if sort in _SORTS_BY_KIND and not _only_by_kind(query):
+            return page(tx, query, source, [table.id.in_(_few_to_sort(tx, query, conditions))])
+        if sort in _SORTS_BY_KIND:
+            return _sorted_by_kind(tx, query, source)
         if _by_kind(query):
             # A page consists of the next few events of each selected kind, in the order of the index of kinds.
             selected = [

@@ -36,7 +36,7 @@ _LOST: Final = "the key of the audit log was removed from the database, so event
 
 _sealed: Final = select(audit_keys.c.sealed).where(audit_keys.c.id == _ROW)
 _insert: Final = insert_into(audit_keys, "id", "name", "sealed", "created_at", returning_id=False)
-_delete: Final = delete(audit_keys)
+_delete: Final = delete(audit_keys).where(audit_keys.c.id == _ROW)
 _head: Final = select(audit_head.c.count, audit_head.c.hash).where(audit_head.c.id == 1)
 _seal: Final = (
     select(audit_events.c.id)

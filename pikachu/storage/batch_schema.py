@@ -27,6 +27,8 @@ batches: Final = Table(
     Column("problem", Text, nullable=False, server_default=""),
     # The names as submitted, until all challenge passwords are created.
     Column("names", Text),
+    # The account that created it; NULL for those of commands and of earlier versions.
+    Column("created_by_id", _Id),
     sqlite_autoincrement=True,
 )
 _unfinished: Final = text("names IS NOT NULL")

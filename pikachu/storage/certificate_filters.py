@@ -196,7 +196,9 @@ def _add_kinds(tx: Transaction, selection: CertificateFilters, query: ListQuery)
     method, policy, key = one_of(query, "method", list(Method)), query.filters.get("policy"), query.filters.get("key")
     family, _, variant = (key or "").partition("/")
     if key is not None and (family not in FAMILIES or (variant and not re.fullmatch("[A-Za-z0-9-]{1,40}", variant))):
-        raise MalformedRequest(f"key is one of {', '.join(FAMILIES)}, or a type such as RSA/2048 or EC/prime256v1")
+        raise MalformedRequest(
+            f"“key” must be one of {', '.join(FAMILIES)}, or a type such as RSA/2048 or EC/prime256v1."
+        )
     if method is None and policy is None and key is None:
         return
     selection.kinds = _kinds(tx, policy, method, lambda one: key is None or one == key or one.partition("/")[0] == key)
@@ -234,6 +236,21 @@ def _kinds(tx: Transaction, policy: str | None, method: str | None, is_key: Call
         if row is None and policy is None:
             row = tx.row(_next_policy, {"b_policy": last["b_policy"]})
     return None
+
+
+def all_kinds(tx: Transaction) -> list[Kind] | None:
+    """Return all kinds in use; ``None``: there are too many."""
+    return _kinds(tx, None, None, lambda _: True)
+
+
+def kinds_of_policy(tx: Transaction, policy: str) -> list[Kind]:
+    """Return the kinds in use with that policy; none when there are too many."""
+    return _kinds(tx, policy, None, lambda _: True) or []
+
+
+def of_kind(ids: Select[Any]) -> Select[Any]:
+    """Let SQLite, which has no statistics of the rows, use the index of kinds."""
+    return ids.with_hint(certificates, "INDEXED BY certificates_kind", "sqlite")
 
 
 def _digest(text: str) -> bytes:

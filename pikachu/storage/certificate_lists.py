@@ -21,11 +21,17 @@ from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.time_ranges import EVER
 from pikachu.storage.backfills import unindexed_certificates
-from pikachu.storage.certificate_filters import CertificateFilters, Kind, certificate_filters, kinds_condition
+from pikachu.storage.certificate_filters import (
+    CertificateFilters,
+    Kind,
+    all_kinds,
+    certificate_filters,
+    kinds_condition,
+)
 from pikachu.storage.certificate_search import CertificateSearch
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Transaction
-from pikachu.storage.pagination import ListSource, goes_back, next_rows, page
+from pikachu.storage.pagination import ListSource, goes_back, next_of_values, next_rows, page
 from pikachu.storage.schema import certificates
 from pikachu.storage.transactions import StoreSection, read_transaction
 from pikachu.x509.search_text import number_terms, search_terms
@@ -38,6 +44,7 @@ _SORTS: Final = {
     "serial": _c.serial,
     "common_name": _c.name_key,
     "method": _c.method,
+    "key": _c.key_type,
     "not_after": _c.not_after,
     # Not NULL for revoked certificates only.
     "revoked_at": _c.revoked_at,
@@ -135,6 +142,8 @@ def _scan(tx: Transaction, query: ListQuery, selection: CertificateFilters) -> P
             total, uncounted = result.total, replace(query, count=False)
         return replace(result, total=total)
 
+    if sort == "key":
+        return attempt(_next_by_key(tx, query, selection), narrow=_BY_ROW_ID)
     by_end = sort == "not_after" and not revoked and selection.kinds is None and selection.issued is None
     if not is_filtered or sort == "revoked_at" or by_end:
         return attempt(narrow=walk)
@@ -163,6 +172,22 @@ def _scan(tx: Transaction, query: ListQuery, selection: CertificateFilters) -> P
     if tx.dialect == "sqlite":
         return attempt(narrow=covering)
     return attempt(narrow=lambda statement: _sorted_at_last(statement, query))
+
+
+def _next_by_key(tx: Transaction, query: ListQuery, selection: CertificateFilters) -> ColumnElement[bool]:
+    """Return the condition for the next page of a list that is sorted by the key type.
+
+    :raises MalformedRequest: there are too many kinds of certificates to look up each.
+    """
+    kinds = selection.kinds if selection.kinds is not None else all_kinds(tx)
+    if kinds is None:
+        raise MalformedRequest("There are too many policies to sort by key. Choose a policy or a key type.")
+    values: dict[str, list[Select[Any]]] = {}
+    for kind in kinds:
+        ids = select(_c.id).where(kinds_condition([kind]), *selection.conditions)
+        values.setdefault(kind[2], []).append(_hinted(_ROWS_OF_KINDS)(ids))
+    following = next_of_values(tx, query, _c.id, values)
+    return _c.id.in_(bindparam("next", following, expanding=True, literal_execute=True))
 
 
 def _covering(selection: CertificateFilters, query: ListQuery) -> str:

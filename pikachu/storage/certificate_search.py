@@ -2,8 +2,9 @@
 
 A word of the text matches a certificate whose subject, subject alternative names (also in their Unicode form), key type
 or method contains it, whose serial number begins with it, if it has at least three hexadecimal digits, whose SHA-256
-fingerprint or public key begins with it, if it has at least 16, whose id it is, or whose owner's name begins with it.
-All words must match.  A serial number or fingerprint may be in groups: ``3a:4f:00:12``, ``3A 4F 00 12``.
+fingerprint or public key begins with it, if it has at least 16, whose id it is, whose owner's name begins with it,
+whose policy's name has it as a word, or that was issued or ends on that day (UTC), such as ``2026-11-29``.  All words
+must match.  A serial number or fingerprint may be in groups: ``3a:4f:00:12``, ``3A 4F 00 12``.
 
 The index of texts has their trigrams, and the single characters and pairs of scripts other than ASCII: SQLite's FTS5
 with the trigram tokenizer; in PostgreSQL, of which extensions need not be installed, a GIN index of numbers.  Shorter
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -41,6 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from pikachu.core.number_parsing import MAX_ID, parse_number
+from pikachu.storage.certificate_filters import kinds_condition, kinds_of_policy, of_kind
 from pikachu.storage.database import Transaction
 from pikachu.storage.pagination import begins_with
 from pikachu.storage.schema import accounts, certificates
@@ -48,6 +52,7 @@ from pikachu.x509.search_text import (
     MARK,
     content_entries,
     entry_number,
+    fold,
     index_content,
     index_entries,
     is_indexed,
@@ -55,6 +60,10 @@ from pikachu.x509.search_text import (
 
 # Accounts whose certificates a word selects by the beginning of the account's name.
 _MAX_OWNERS: Final = 20
+# Policies that a word selects, their kinds of certificates, and policies of which the names are compared.
+_MAX_POLICIES: Final = 20
+_MAX_KINDS: Final = 40
+_MAX_POLICY_NAMES: Final = 500
 # Index entries that are looked up where most certificates have all of them.
 _MAX_COMMON: Final = 2
 # Size of fingerprints and key identifiers.
@@ -65,6 +74,12 @@ _sqlite_index: Final = table("certificate_search", column("rowid", BigInteger), 
 _postgresql_index: Final = table(
     "certificate_search", column("certificate_id", BigInteger), column("entries", ARRAY(BigInteger))
 )
+# The names of the policies of all certificates, each by one seek in their index.
+_policies: Final = select(func.min(_c.policy).label("name")).cte("policies", recursive=True)
+_next_policy: Final = select(func.min(_c.policy)).where(_c.policy > _policies.c.name).scalar_subquery()
+_policy_names: Final = select(
+    _policies.union_all(select(_next_policy).where(_policies.c.name.is_not(None))).c.name
+).limit(literal_column(str(_MAX_POLICY_NAMES)))
 _matched: Final = text("certificate_search MATCH :match")
 _samples: Final = (
     select(_c.search_text).where(_c.search_text.is_not(None)).order_by(_c.id.desc()).limit(literal_column("200"))
@@ -93,7 +108,10 @@ class CertificateSearch:
     def __init__(self, tx: Transaction, terms: Sequence[str], *, by_owner: bool) -> None:
         self._tx = tx
         self._terms = terms
-        self._alternatives = [_alternatives(tx, term, by_owner=by_owner) for term in terms]
+        policies = _policies_by_word(tx)
+        self._alternatives = [
+            _alternatives(tx, term, policies.get(term, ())[:_MAX_POLICIES], by_owner=by_owner) for term in terms
+        ]
         self._indexed = [term for term in terms if tx.search and is_indexed(term)]
         self._few = tx.settings.few_certificates
 
@@ -102,7 +120,10 @@ class CertificateSearch:
         """The condition on a row."""
         return and_(
             *(
-                or_(_c.search_text.like(literal(_pattern(term), String), escape="\\"), *others)
+                or_(
+                    _c.search_text.like(literal(_pattern(term), String), escape="\\"),
+                    *(other.condition for other in others),
+                )
                 for term, others in zip(self._terms, self._alternatives, strict=True)
             )
         )
@@ -141,9 +162,10 @@ class CertificateSearch:
     def _other_ids(self) -> list[Select[Any]]:
         """Return queries for the ids that match a word by anything but the text."""
         return [
-            select(_c.id).where(condition).order_by(_c.id.desc()).limit(self._few + 1)
-            for conditions in self._alternatives
-            for condition in conditions
+            ids.limit(self._few + 1)
+            for alternatives in self._alternatives
+            for alternative in alternatives
+            for ids in alternative.ids
         ]
 
     def _newest(self) -> Select[Any]:
@@ -171,12 +193,26 @@ class CertificateSearch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    """Another column by which a word matches.
+
+    :ivar ids: queries for the ids of its matches, the newest first.
+    """
+
+    condition: ColumnElement[bool]
+    ids: tuple[Select[Any], ...]
+
+
 def _newest_id() -> ColumnElement[int]:
     return select(func.max(certificates.alias("newest").c.id)).scalar_subquery()
 
 
-def _alternatives(tx: Transaction, term: str, *, by_owner: bool) -> list[ColumnElement[bool]]:
-    """Return the conditions by which a word matches other columns than the text, each with an index."""
+def _alternatives(tx: Transaction, term: str, policies: Sequence[str], *, by_owner: bool) -> list[_Alternative]:
+    """Return the alternatives by which a word matches other columns than the text, each with an index.
+
+    :param policies: the names of the policies that it matches.
+    """
     conditions: list[ColumnElement[bool]] = []
     number = term.removeprefix("0x").replace(":", "")
     digits = number.lstrip("0")
@@ -195,7 +231,42 @@ def _alternatives(tx: Transaction, term: str, *, by_owner: bool) -> list[ColumnE
         owner_ids = [row[0] for row in tx.query(owners)]
         if owner_ids:
             conditions.append(_c.owner_id.in_(owner_ids))
-    return conditions
+    alternatives = [_Alternative(one, (_ids(one, _c.id),)) for one in conditions]
+    if policies:
+        kinds = [kind for policy in policies for kind in kinds_of_policy(tx, policy)][:_MAX_KINDS]
+        ids = tuple(of_kind(_ids(kinds_condition([kind]), _c.id)) for kind in kinds)
+        alternatives.append(_Alternative(_c.policy.in_(policies), ids))
+    for time in (_c.created_at, _c.not_after):
+        in_day = _on_day(time, term)
+        if in_day is not None:
+            # Sorted by the time, so that its index is used.
+            alternatives.append(_Alternative(in_day, (_ids(in_day, time),)))
+    return alternatives
+
+
+def _ids(condition: ColumnElement[bool], order: ColumnElement[Any]) -> Select[Any]:
+    return select(_c.id).where(condition).order_by(order.desc())
+
+
+def _on_day(column: ColumnElement[int], term: str) -> ColumnElement[bool] | None:
+    """Return the condition that a time is on the day (UTC) that a word is, such as ``2026-11-29``, or None."""
+    if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", term):
+        return None
+    try:
+        start = datetime.fromisoformat(term).replace(tzinfo=UTC)
+        end = start + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    return and_(column >= int(start.timestamp()), column < int(end.timestamp()))
+
+
+def _policies_by_word(tx: Transaction) -> dict[str, list[str]]:
+    """Return the names of the policies of certificates by each folded word of theirs."""
+    policies: dict[str, list[str]] = {}
+    for (name,) in tx.query(_policy_names):
+        for word in dict.fromkeys(fold(name or "").split()):
+            policies.setdefault(word, []).append(name)
+    return policies
 
 
 def _begins_with_bytes(column: ColumnElement[bytes], prefix: bytes) -> ColumnElement[bool]:

@@ -20,6 +20,7 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lint_overrides import OVERRIDE_REASON
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -56,6 +57,7 @@ CERTIFICATE_COLUMNS: Final = [
     _c.infrastructure,
     _c.sans,
     _c.device_id,
+    OVERRIDE_REASON,
 ]
 # The CA's own certificates, which are few.  Conditions name them by id, since the covering indexes lack their mark.
 _own: Final = certificates.alias("own")
@@ -119,7 +121,7 @@ _last_crl: Final = (
 
 def _orphan_record(row: Row) -> CertificateRecord:
     """Return the record of an intent without a certificate, with id 0 and no DER."""
-    return certificate_record((0, *row[:11], b"", *row[11:], None, None, None, None))
+    return certificate_record((0, *row[:11], b"", *row[11:], None, None, None, None, None))
 
 
 def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
@@ -205,6 +207,7 @@ def certificate_record(row: Row) -> CertificateRecord:
         None if row[17] is None else Infrastructure(row[17]),
         certificate_sans(bytes(row[12])) if row[18] is None else tuple(json.loads(row[18])),
         row[19],
+        row[20],
     )
 
 

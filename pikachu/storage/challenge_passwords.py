@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, literal, null, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, literal, null, or_, select, text, update
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
@@ -21,7 +21,7 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.batch_schema import batches
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import is_bound_to
-from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
+from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, owner_key, page
 from pikachu.storage.schema import challenges
 from pikachu.storage.transactions import (
     StoreSection,
@@ -36,7 +36,9 @@ from pikachu.storage.transactions import (
 from pikachu.x509.device_names import bound_device_key
 
 _ch: Final = challenges.c
-_COLUMNS: Final = [column for column in challenges.columns if column.name not in ("lookup", "device_key")]
+_COLUMNS: Final = [
+    column for column in challenges.columns if column.name not in ("lookup", "device_key", "created_by_id")
+]
 _NOT_AVAILABLE: Final = "this challenge password was used or has expired"
 _UNUSED: Final = text("consumed_at IS NULL")
 
@@ -58,6 +60,7 @@ _insert: Final = insert_into(
     "policy",
     "batch_id",
     "device_key",
+    "created_by_id",
 )
 _SEARCHED: Final = (_ch.id, _ch.label, _ch.subject, _ch.sans)
 _set_sealed: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
@@ -155,8 +158,13 @@ def release_challenge(tx: Transaction, challenge_id: int | None, request_id: int
         tx.write(_release, {"b_id": challenge_id, "request": request_id})
 
 
-def insert_challenge(tx: Transaction, challenge: NewChallengePassword, now: datetime) -> int:
-    """Insert a challenge password; return its id."""
+def insert_challenge(
+    tx: Transaction, challenge: NewChallengePassword, now: datetime, created_by_id: int | None = None
+) -> int:
+    """Insert a challenge password; return its id.
+
+    :param created_by_id: the account that creates it; ``None``: a command, or whoever created its batch.
+    """
     names = challenge.names
     values = {
         "lookup": challenge.lookup,
@@ -173,10 +181,20 @@ def insert_challenge(tx: Transaction, challenge: NewChallengePassword, now: date
         "policy": challenge.policy,
         "batch_id": challenge.batch_id,
         "device_key": None if names is None else bound_device_key(names.subject_der, names.sans),
+        "created_by_id": created_by_id,
     }
     identity = tx.insert(_insert, values)
     tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
     return identity
+
+
+def _status(now: int) -> ColumnElement[str]:
+    """Return the status that the filter ``status`` selects."""
+    return case(
+        (or_(_ch.consumed_at.is_not(None), _ch.reserved_by.is_not(None)), "consumed"),
+        (_ch.expires_at <= now, "expired"),
+        else_="available",
+    )
 
 
 class ChallengePasswordStore(StoreSection):
@@ -189,7 +207,7 @@ class ChallengePasswordStore(StoreSection):
         """Create a challenge password; InactiveOwner, QuotaExceeded."""
         self._require_quota(tx, "challenge_passwords", challenge.owner_id)
         require_active_owner(tx, challenge.owner_id)
-        identity = insert_challenge(tx, challenge, now)
+        identity = insert_challenge(tx, challenge, now, event.actor_id)
         write_event(tx, event, now)
         return _find(tx, identity)
 
@@ -237,10 +255,19 @@ class ChallengePasswordStore(StoreSection):
             conditions.append(_ch.expires_at > end if status == "available" else _ch.expires_at <= end)
         prefix = (query.q or "").strip().upper()
         if prefix:
-            conditions.append(
-                or_(begins_with(_ch.prefix, prefix[:8]), *matching(tx, query, _SEARCHED, tuple(conditions)))
-            )
-        sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at, "label": _ch.label}
+            times = (_ch.created_at, _ch.expires_at)
+            matches = matching(tx, query, _SEARCHED, tuple(conditions), times=times)
+            conditions.append(or_(begins_with(_ch.prefix, prefix[:8]), *matches))
+        sorts = {
+            "id": _ch.id,
+            "created_at": _ch.id,
+            "expires_at": _ch.expires_at,
+            "label": _ch.label,
+            "prefix": _ch.prefix,
+            "status": _status(end),
+            "user": owner_key(_ch.owner_id),
+            "validity": _ch.expires_at - _ch.created_at,
+        }
         return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
     @write_transaction

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, select, update
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.events import Event
@@ -15,7 +15,7 @@ from pikachu.core.model.requests import CSR_STATES, NewCSR, StoredCSR
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page, table_columns
 from pikachu.storage.schema import csrs
 from pikachu.storage.transactions import (
     StoreSection,
@@ -106,28 +106,35 @@ class CSRStore(StoreSection):
 
     @read_transaction
     def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
-        """List stored CSRs; filters ``state`` and ``certificate_id``."""
-        checked(query, ("state", "certificate_id"))
+        """List stored CSRs; filters ``state``, ``certificate_id`` and ``key_id``."""
+        checked(query, ("state", "certificate_id", "key_id"))
         columns = csrs.c
         conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(csrs.c.owner_id == query.owner_id)
         state = one_of(query, "state", CSR_STATES)
-        if state is not None:
+        if state == "pending":
+            # A parameter would not tell that the index of pending ones has them all.
+            conditions.append(csrs.c.state == literal_column("'pending'"))
+        elif state is not None:
             conditions.append(csrs.c.state == state)
-        if "certificate_id" in query.filters:
-            number = parse_number(query.filters["certificate_id"], MAX_ID)
-            if number is None:
-                raise MalformedRequest("certificate_id is the id of a certificate")
-            conditions.append(csrs.c.certificate_id == number)
+        for name, kind in (("certificate_id", "certificate"), ("key_id", "key")):
+            if name in query.filters:
+                number = parse_number(query.filters[name], MAX_ID)
+                if number is None:
+                    raise MalformedRequest(f"{name} is the id of a {kind}")
+                conditions.append(columns[name] == number)
         texts = (columns.name, columns.subject, columns.key_type, columns.state, columns.template)
-        conditions += matching(tx, query, (columns.id, *texts, owner_name(columns.owner_id)), conditions)
+        searched = (columns.id, *texts, owner_name(columns.owner_id))
+        conditions += matching(tx, query, searched, conditions, times=(columns.created_at,))
         sorts = {
             "id": csrs.c.id,
             "created_at": csrs.c.id,
             "name": csrs.c.name,
             "key": csrs.c.key_type,
             "status": csrs.c.state,
+            "profile": func.coalesce(csrs.c.template, ""),
+            "user": owner_key(csrs.c.owner_id),
         }
         return page(tx, query, ListSource(table_columns(csrs), sorts, _record), conditions)
 

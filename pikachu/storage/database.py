@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.python.failure import Failure
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.elements import CompilerElement
 
@@ -170,8 +170,12 @@ class Transaction:
         self._cursor.execute(text, parameters or {})
 
 
+# By dialect.
+_texts: Final[dict[str, dict[CompilerElement, tuple[str, dict[str, object]]]]] = {}
+
+
 class Texts:
-    """A cache of the SQL of constant statements in one dialect.
+    """The SQL of constant statements in one dialect; the databases of a process share it.
 
     An enrollment needs about ten statements.  SQLAlchemy's execution takes four times as long as the driver's and
     would limit the enrollment rate more than the database does.
@@ -179,7 +183,7 @@ class Texts:
 
     def __init__(self, engine: Engine) -> None:
         self._dialect = engine.dialect
-        self._cache: dict[CompilerElement, tuple[str, dict[str, object]]] = {}
+        self._cache = _texts.setdefault(engine.dialect.name, {})
 
     def of(self, statement: CompilerElement) -> tuple[str, dict[str, object]]:
         """Return the SQL of *statement* and its literal parameters."""
@@ -419,6 +423,10 @@ def _sqlite(engine: Engine, *, write: bool, fsync: bool) -> None:
         cursor.execute(f"PRAGMA cache_size = {-65536 if write else -16384}")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    statement = "BEGIN IMMEDIATE" if write else "BEGIN"
+
+    def begin(dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.cursor().execute(statement)
+
+    # As the dialect's own method, since an engine with listeners looks for them at every step of each transaction.
+    engine.dialect.do_begin = begin  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.devices import MAX_DUE_SECONDS, Device, DeviceState
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.time_ranges import Bounds, bounds
 from pikachu.storage.audit import event_record
 from pikachu.storage.backfills import unassigned_certificates
 from pikachu.storage.certificate_filters import account_id_of
@@ -116,8 +117,8 @@ class DeviceStore(StoreSection):
 
     @read_transaction
     def devices(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[Device]:
-        """List devices; filters ``state``, ``policy``, ``method``, ``owner``."""
-        checked(query, ("state", "policy", "method", "owner"))
+        """List devices; filters ``state``, ``policy``, ``method``, ``owner``, and ``expires`` as of certificates."""
+        checked(query, ("state", "policy", "method", "owner", "expires", "expires_from", "expires_to"))
         # For each filter its conditions on a row, and the hint for its index.
         filters: list[tuple[list[ColumnElement[bool]], str]] = []
         if query.owner_id is not None:
@@ -137,6 +138,10 @@ class DeviceStore(StoreSection):
             conditions.append(_d.method == method)
             filters.append(_sought_method(tx, method))
         narrowing = [_hinted(hint)(select(_d.id).where(*each)) for each, hint in filters]
+        expires = bounds(query.filters, "expires", now, ahead=True)
+        if expires is not None:
+            conditions += [_d.not_after >= expires[0], _d.not_after < expires[1]]
+            narrowing.append(_ending(expires))
         terms = number_terms(query.q) or search_terms(query.q)
         if terms:
             named = _named(tx, query, terms)
@@ -175,6 +180,15 @@ class DeviceStore(StoreSection):
             .limit(limit)
         )
         return [event_record(row) for row in tx.query(statement)]
+
+
+def _ending(times: Bounds) -> Select[Any]:
+    """Return the ids of the devices that have a certificate which ends in that time, from the index of certificates."""
+    return (
+        select(_c.device_id)
+        .where(_c.not_after >= times[0], _c.not_after < times[1], _c.device_id.is_not(None))
+        .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
+    )
 
 
 def _sought_method(tx: Transaction, method: str) -> tuple[list[ColumnElement[bool]], str]:

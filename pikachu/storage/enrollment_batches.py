@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, literal_column, null, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, literal, literal_column, null, select, update
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.batches import BatchState, EnrollmentBatch, NewBatch
@@ -18,7 +18,7 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.batch_schema import batches
 from pikachu.storage.challenge_passwords import insert_challenge
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page
 from pikachu.storage.schema import challenges
 from pikachu.storage.transactions import (
     StoreSection,
@@ -33,11 +33,11 @@ from pikachu.storage.transactions import (
 
 _b: Final = batches.c
 _ch: Final = challenges.c
-_COLUMNS: Final = [column for column in batches.columns if column is not _b.names]
+_COLUMNS: Final = [column for column in batches.columns if column.name not in ("names", "created_by_id")]
 _SEARCHED: Final = (_b.id, _b.label, _b.policy, owner_name(_b.owner_id))
 _by_id: Final = select(*_COLUMNS).where(_b.id == bindparam("b_id"))
 _insert: Final = insert_into(
-    batches, "label", "policy", "owner_id", "created_at", "expires_at", "total", "names", "problem"
+    batches, "label", "policy", "owner_id", "created_at", "expires_at", "total", "names", "problem", "created_by_id"
 )
 _is_unfinished: Final = and_(_b.names.is_not(None), _b.problem == literal_column("''"))
 _unfinished: Final = select(*_COLUMNS, _b.names).where(_is_unfinished).order_by(_b.id)
@@ -100,6 +100,12 @@ def _in_state(state: str, now: int) -> list[ColumnElement[bool]]:
     return [*conditions, _b.problem == "", creating]
 
 
+def _state_key(now: int) -> ColumnElement[str]:
+    """Return the batch's state at a time, to sort by."""
+    states = [(and_(*_in_state(state, now)), literal(state.value)) for state in BatchState]
+    return case(*states, else_=literal(BatchState.OPEN.value))
+
+
 class BatchStore(StoreSection):
     """See :class:`pikachu.core.challenge_interfaces.IBatchStore`."""
 
@@ -117,6 +123,7 @@ class BatchStore(StoreSection):
             "total": batch.total,
             "names": batch.names,
             "problem": "",
+            "created_by_id": event.actor_id,
         }
         identity = tx.insert(_insert, values)
         write_event(tx, event, now)
@@ -140,8 +147,18 @@ class BatchStore(StoreSection):
         state = one_of(query, "state", list(BatchState))
         if state is not None:
             conditions += _in_state(state, int(now.timestamp()))
-        conditions += matching(tx, query, _SEARCHED, tuple(conditions))
-        sorts = {"id": _b.id, "created_at": _b.id, "expires_at": _b.expires_at, "label": _b.label}
+        conditions += matching(tx, query, _SEARCHED, tuple(conditions), times=(_b.created_at, _b.expires_at))
+        sorts = {
+            "id": _b.id,
+            "created_at": _b.id,
+            "expires_at": _b.expires_at,
+            "label": _b.label,
+            "policy": _b.policy,
+            "total": _b.total,
+            "enrolled": _b.enrolled,
+            "state": _state_key(int(now.timestamp())),
+            "user": owner_key(_b.owner_id),
+        }
         return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
     @read_transaction

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
 
-from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.list_queries import ListQuery, Page
@@ -44,7 +44,7 @@ _replace: Final = (
     .where(_l.id == bindparam("b_id"), _l.version == bindparam("b_former"))
     .values({name: bindparam(f"v_{name}") for name in ("entries", "updated_at", "updated_by", "version")})
 )
-_delete: Final = delete(identity_lists).where(_l.id == bindparam("b_id"))
+_delete: Final = delete(identity_lists).where(_l.id == bindparam("b_id"), _l.version == bindparam("b_former"))
 _some: Final = select(_i.identity_key).where(_i.version == bindparam("b_version")).limit(literal_column(str(_DELETED)))
 _delete_identity: Final = delete(identities).where(
     _i.version == bindparam("b_version"), _i.identity_key == bindparam("b_key")
@@ -86,7 +86,14 @@ class IdentityListStore(StoreSection):
     def identity_lists(self, tx: Transaction, query: ListQuery) -> Page[IdentityList]:
         """List the lists."""
         conditions = matching(tx, checked(query, ()), (_l.id, _l.name))
-        return page(tx, query, ListSource(_COLUMNS, {"id": _l.id, "name": _l.name}, _record), conditions)
+        sorts = {
+            "id": _l.id,
+            "name": _l.name,
+            "entries": _l.entries,
+            "updated_at": _l.updated_at,
+            "updated_by": _l.updated_by,
+        }
+        return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
     @write_transaction
     def add_identities(self, tx: Transaction, version: int, keys: Sequence[str]) -> None:
@@ -106,7 +113,10 @@ class IdentityListStore(StoreSection):
         }
         if former is None:
             if tx.row(_by_name, {"b_name": new.name}) is not None:
-                raise Conflict("There is a list of this name. Choose another name, or upload new entries to that list.")
+                raise Conflict(
+                    "There is a list of this name. Choose another name, or upload new entries to that list.",
+                    field="name",
+                )
             identity = tx.insert(_insert, {"name": new.name, **values})
         else:
             identity = former.id
@@ -117,10 +127,14 @@ class IdentityListStore(StoreSection):
         return identity
 
     @write_transaction
-    def delete_identity_list(self, tx: Transaction, list_id: int, event: Event, now: datetime) -> None:
-        """Delete a list; its entries are deleted by :meth:`delete_identities`.  NotFound."""
-        if not tx.write(_delete, {"b_id": row_id(list_id)}):
-            raise NotFound("There is no such list of identities.")
+    def delete_identity_list(self, tx: Transaction, former: IdentityList, event: Event, now: datetime) -> None:
+        """Delete a list; its entries are deleted by :meth:`delete_identities`.  NotFound, EditConflict."""
+        if not tx.write(_delete, {"b_id": row_id(former.id), "b_former": former.version}):
+            row = tx.row(_by_id, {"b_id": row_id(former.id)})
+            if row is None:
+                raise NotFound("There is no such list of identities.")
+            current = _record(row)
+            raise EditConflict.of("list", current.updated_by, current.updated_at)
         write_event(tx, event, now)
 
     @write_transaction

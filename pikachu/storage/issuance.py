@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Update, and_, bindparam, exists, func, literal_column, null, or_, select, update
 
+from pikachu.core.approvals import Approver
 from pikachu.core.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
 from pikachu.core.interfaces import Begun, Repeated
 from pikachu.core.model.certificates import (
@@ -45,6 +46,8 @@ from pikachu.storage.device_rows import (
     require_in_service,
 )
 from pikachu.storage.infrastructure import require_unrevoked_issuer
+from pikachu.storage.lint_overrides import record_override
+from pikachu.storage.request_approvals import find_first_of_two, record_first, second_approval, waiting_values
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.revocation import list_revocation
 from pikachu.storage.schema import certificates, requests
@@ -90,6 +93,8 @@ _REQUEST_FIELDS: Final = (
     "validity_days",
     "details",
     "added_names",
+    "approvals",
+    "requester_ids",
 )
 _INTENT_FIELDS: Final = (
     "serial",
@@ -271,6 +276,7 @@ def _intent_values(intent: Intent, subject: str) -> dict[str, object]:
     }
 
 
+_NOT_WAITING: Final[dict[str, object]] = {"approvals": None, "requester_ids": None}
 _NO_INTENT: Final = dict.fromkeys(_INTENT_FIELDS)
 
 
@@ -360,7 +366,10 @@ class IssuanceStore(StoreSection):
             "details": to_json({"identity": request.identity}) if request.identity else None,
             "added_names": request.added_names or None,
         }
-        values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
+        if intent is None:
+            values |= _NO_INTENT | waiting_values(tx, request)
+        else:
+            values |= _NOT_WAITING | _intent_values(intent, request.subject)
         try:
             request_id = tx.insert(_insert_request, values)
         except tx.constraint_error as error:
@@ -371,12 +380,12 @@ class IssuanceStore(StoreSection):
 
     @write_transaction
     def approve(
-        self, tx: Transaction, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+        self, tx: Transaction, request_id: int, intent: Intent, approver: Approver, event: Event, now: datetime
     ) -> RequestRecord:
-        """Approve a pending request (→ issuing); NotFound, Conflict, PolicyViolation."""
+        """Approve a pending request (→ issuing, or pending after one of two); NotFound, NotAuthorized, Conflict."""
         request = _find(tx, request_id)
         _in_state(request, RequestState.PENDING)
-        require_active_owner(tx, event.actor_id)
+        first = find_first_of_two(tx, approver, request)
         try:
             require_active_owner(tx, request.owner_id)
         except InactiveOwner as error:
@@ -385,20 +394,23 @@ class IssuanceStore(StoreSection):
         require_in_service(tx, intent.device, request.owner_id)
         _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
         _refuse_known_serial(tx, intent)
+        if request.approvals_needed > 1 and first is None:
+            record_first(tx, request_id, approver, event, now)
+            return _find(tx, request_id)
         values = {
             "state": "issuing",
             "policy": intent.policy,
             "key_type": intent.key_type,
             "key_id": intent.key_id,
             "decided_at": int(now.timestamp()),
-            "decided_by": storable(actor),
+            "decided_by": storable(approver.name),
             **_intent_values(intent, request.subject),
         }
         try:
             _move(tx, _approve, request_id, values)
         except tx.constraint_error as error:
             raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
-        write_event(tx, event, now)
+        write_event(tx, second_approval(event, first), now)
         return _find(tx, request_id)
 
     @write_transaction
@@ -541,6 +553,7 @@ class IssuanceStore(StoreSection):
             infrastructure=infrastructure,
             sans=sans,
             device_id=None if device is None else device.id,
+            lint_override=record_override(tx, certificate_id, event) if "lint_override" in event.details else None,
         )
 
     @write_transaction

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal_column, or_, select, update
 
 from pikachu.core.errors import Conflict, NotFound, QuotaExceeded
 from pikachu.core.model.jobs import (
@@ -50,9 +50,15 @@ _j: Final = jobs.c
 _r: Final = job_rows.c
 _f: Final = job_files.c
 
-_by_id: Final = select(*jobs.columns).where(_j.id == bindparam("b_id"))
-_count_by_state: Final = select(_j.state, func.count().label("count")).group_by(_j.state)
-_running: Final = select(*jobs.columns).where(_j.ended_at.is_(None), _j.id > bindparam("b_after"))
+# A job of which nothing was done has failed.  That follows from its counts and is not stored: so jobs that ended before
+# this version show it too, and nodes of earlier versions can read the later ones.
+_has_failed: Final = and_(_j.state == JobState.COMPLETED.value, _j.done == 0, _j.failed > 0)
+_state: Final = case((_has_failed, JobState.FAILED.value), else_=_j.state)
+_columns: Final = tuple(_state.label("state") if column is _j.state else column for column in table_columns(jobs))
+
+_by_id: Final = select(*_columns).where(_j.id == bindparam("b_id"))
+_count_by_state: Final = select(_state.label("state"), func.count().label("count")).group_by(_state)
+_running: Final = select(*_columns).where(_j.ended_at.is_(None), _j.id > bindparam("b_after"))
 _next: Final = _running.order_by(_j.id).limit(1)
 _unfinished: Final = select(func.count()).where(_j.ended_at.is_(None), _j.owner_id == bindparam("b_owner"))
 _insert: Final = insert_into(
@@ -188,7 +194,8 @@ class JobStore(StoreSection):
         """Store a job with its rows; QuotaExceeded."""
         if (tx.row(_unfinished, {"b_owner": job.owner_id}) or (0,))[0] >= MAX_UNFINISHED:
             raise QuotaExceeded(f"You have {MAX_UNFINISHED} unfinished jobs. Wait until one has ended, or cancel one.")
-        arguments = asdict(job.arguments)
+        # Without those that are absent, nodes of earlier versions can read it.
+        arguments = {name: value for name, value in asdict(job.arguments).items() if value is not None}
         values = {
             "action": job.action.value,
             "resource": job.resource.value,
@@ -226,15 +233,27 @@ class JobStore(StoreSection):
         if query.visible is not None:
             seen = query.visible
             conditions.append(or_(_j.owner_id == seen.owner_id, _j.resource.in_(seen.kinds)))
-        for name, values in (("state", JobState), ("action", JobAction), ("resource", JobResource)):
+        filters = (
+            ("state", _state, JobState),
+            ("action", _j.action, JobAction),
+            ("resource", _j.resource, JobResource),
+        )
+        for name, column, values in filters:
             chosen = one_of(query, name, list(values))
             if chosen is not None:
-                conditions.append(_j[name] == chosen)
+                conditions.append(column == chosen)
         conditions += matching(
             tx, query, (_j.id, _j.id, _j.action, _j.resource, _j.actor), conditions, text=_search_text
         )
-        sorts = {"id": _j.id, "created_at": _j.id, "total": _j.total}
-        return page(tx, query, ListSource(table_columns(jobs), sorts, _job), conditions)
+        sorts = {
+            "id": _j.id,
+            "created_at": _j.id,
+            "ended_at": func.coalesce(_j.ended_at, 0),
+            "state": _state,
+            **{name: _j[name] for name in ("action", "total", "done", "failed")},
+            "user": _j.actor,
+        }
+        return page(tx, query, ListSource(_columns, sorts, _job), conditions)
 
     @read_transaction
     def job_rows(self, tx: Transaction, job_id: int, query: ListQuery) -> Page[JobRow]:

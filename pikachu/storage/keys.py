@@ -14,7 +14,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page, table_columns
 from pikachu.storage.request_rows import UNISSUED
 from pikachu.storage.schema import certificates, csrs, keys, requests
 from pikachu.storage.transactions import (
@@ -108,8 +108,15 @@ class KeyStore(StoreSection):
         family = one_of(query, "type", _FAMILIES)
         if family is not None:
             conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
-        conditions += matching(tx, query, (_k.id, _k.name, _k.key_type, owner_name(_k.owner_id)), conditions)
-        sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name, "type": _k.key_type}
+        searched = (_k.id, _k.name, _k.key_type, owner_name(_k.owner_id))
+        conditions += matching(tx, query, searched, conditions, times=(_k.created_at,))
+        sorts = {
+            "id": _k.id,
+            "created_at": _k.id,
+            "name": _k.name,
+            "type": _k.key_type,
+            "user": owner_key(_k.owner_id),
+        }
         return page(tx, query, ListSource(table_columns(keys), sorts, _record), conditions)
 
     @read_transaction

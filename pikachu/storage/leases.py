@@ -8,11 +8,12 @@ from sqlalchemy import bindparam, func, select, text, update
 
 from pikachu.core.model.certificates import CRLRecord
 from pikachu.core.node_interfaces import Notification, Topic
+from pikachu.storage.crl_part_schema import published_crls
 from pikachu.storage.database import Transaction
 from pikachu.storage.nodes import NodeLock, live_processes
 from pikachu.storage.notifications import send_notification
 from pikachu.storage.revocation import insert_crl
-from pikachu.storage.schema import leases, published_crls
+from pikachu.storage.schema import leases
 from pikachu.storage.transactions import StoreSection, insert_into, read_transaction, write_transaction
 
 _l: Final = leases.c

@@ -22,7 +22,7 @@ from pikachu.storage.schema import audit_head, metadata
 from pikachu.storage.settings import StoreSettings
 
 #: All versions of the schema; the last one is this program's.
-VERSIONS: Final = tuple(f"{number:04}" for number in range(1, 29))
+VERSIONS: Final = (*(f"{number:04}" for number in range(1, 29)), "0033", "0029", "0031", "0035", "0036", "0037", "0038")
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 
@@ -105,7 +105,7 @@ def migrate(url: str) -> SchemaState:
         _make_file(parsed)
     database = Database(url, _nothing, _UNLIMITED)
     try:
-        database.write(lambda transaction: _upgrade(transaction.connection))
+        database.write(lambda transaction: upgrade(transaction.connection))
     except StoreUnavailable as error:
         raise ConfigError(f"{describe(parsed)} can't be migrated: {error.context.get('error', error)}") from error
     finally:
@@ -127,7 +127,11 @@ def migrate_unserved(url: str) -> SchemaState:
         return migrate(url)
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = HEAD) -> None:
+    """Migrate the schema within the transaction of *connection*.
+
+    :param revision: one of ``VERSIONS``.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -136,7 +140,7 @@ def _upgrade(connection: Connection) -> None:
     configuration.set_main_option("script_location", str(folder).replace("%", "%%"))
     configuration.attributes["connection"] = connection
     configuration.attributes["version_table"] = VERSION_TABLE
-    command.upgrade(configuration, "head")
+    command.upgrade(configuration, revision)
 
 
 def create(database: Database) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, bindparam, func, literal, select, tuple_, union_all
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.times import utc
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import accounts
 from pikachu.x509.search_text import contains_all, object_text, search_terms
@@ -28,6 +30,7 @@ T = TypeVar("T")
 SEARCHED: Final = 20_000
 #: Maximum exact count of a list.
 COUNTED: Final = 10_000
+_DAY: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _GREATEST: Final = "\U0010ffff"
 
 
@@ -95,7 +98,7 @@ def one_of(query: ListQuery, name: str, values: Sequence[str]) -> str | None:
     """
     value = query.filters.get(name)
     if value is not None and value not in values:
-        raise MalformedRequest(f"{name} is one of {', '.join(values)}")
+        raise MalformedRequest(f"“{name}” must be one of {', '.join(values)}.")
     return value
 
 
@@ -112,19 +115,34 @@ def matching(
     *,
     newest: int = SEARCHED,
     text: Callable[[Row], str] = object_text,
+    times: Sequence[ColumnElement[int]] = (),
 ) -> list[ColumnElement[bool]]:
     """Return the condition that a row contains all words of *q*, in any script and case, for tables without an index.
+
+    With *times*, a number alone also matches the row with that id, and a day such as ``2026-11-29`` its rows (UTC).
 
     :param columns: the id, and the columns to search.
     :param conditions: the other conditions on the rows, which are searched among the *newest*.
     :param text: returns the folded text of the searched columns.
+    :param times: the columns with times, in a list that is searched by id and day, too.
     """
     terms = search_terms(query.q)
     if not terms:
         return []
     identity = columns[0]
-    rows = tx.query(select(*columns).where(*conditions).order_by(identity.desc()).limit(newest))
-    ids = [row[0] for row in rows if contains_all(text(row[1:]), terms)]
+    rows = tx.query(select(*columns, *times).where(*conditions).order_by(identity.desc()).limit(newest))
+    width, days = len(columns), [term for term in terms if _DAY.fullmatch(term)]
+
+    def is_match(row: Row) -> bool:
+        if not times:
+            return contains_all(text(row[1:]), terms)
+        # The id and the day in one text would match parts of them.
+        others = set(terms) & {str(row[0])} if len(terms) == 1 else set()
+        if days:
+            others.update(f"{utc(at):%Y-%m-%d}" for at in row[width:])
+        return contains_all(text(row[1:width]), [term for term in terms if term not in others])
+
+    ids = [row[0] for row in rows if is_match(row)]
     # Literal values: binding thousands of parameters takes longer than the query.
     return [identity.in_(bindparam("matching", ids, unique=True, expanding=True, literal_execute=True))]
 
@@ -132,6 +150,11 @@ def matching(
 def owner_name(owner_id: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the name of the account with that id, as a column."""
     return select(accounts.c.username).where(accounts.c.id == owner_id).scalar_subquery()
+
+
+def owner_key(owner_id: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the folded name of the account with that id, to sort by; empty without an account."""
+    return func.coalesce(select(accounts.c.name_key).where(accounts.c.id == owner_id).scalar_subquery(), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +168,7 @@ class ListSource(Generic[T]):
     """
 
     columns: Sequence[KeyedColumnElement[Any]]
-    sorts: Mapping[str, KeyedColumnElement[Any]]
+    sorts: Mapping[str, ColumnElement[Any]]
     build: Callable[[Row], T]
     computed: Sequence[ColumnElement[Any]] = ()
 
@@ -197,7 +220,8 @@ def page(
     rows = rows[: query.limit]
     if back:
         rows.reverse()
-    index = len(columns) + len(source.computed) if position is None else position
+    width = len(columns) + len(source.computed)
+    index = width if position is None else position
 
     def cursor(row: Row, *, back: bool) -> str:
         return encode_cursor(query.sort, row[index], row[0], back=back)
@@ -212,7 +236,7 @@ def page(
             all_rows = count_narrow(all_rows)
         total = tx.query(select(func.count()).select_from(all_rows.limit(COUNTED + 1).subquery()))[0][0]
     return Page(
-        tuple(source.build(row) for row in rows),
+        tuple(source.build(row[:width]) for row in rows),
         cursor(rows[-1], back=False) if following else None,
         previous_cursor=cursor(rows[0], back=True) if preceding else None,
         total=total,
@@ -241,6 +265,37 @@ def next_rows(
             ids = ids.where(row < last if descending else row > last)
     keys = [identity] if by_id else [column, identity]
     return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(limit)
+
+
+def next_of_values(
+    tx: Transaction, query: ListQuery, identity: ColumnElement[Any], values: Mapping[str, Sequence[Select[Any]]]
+) -> list[int]:
+    """Return ids among which is the next page of a list that is sorted by a text with few values.
+
+    :param values: each value with queries for the ids of its rows, each by an index in the order of the ids.
+    """
+    descending, last, position = query.sort.startswith("-"), None, 0
+    if query.cursor is not None:
+        last, position, back = decode_cursor(query.cursor, query.sort, str)
+        descending ^= back
+    known = [*values] if last is None or last in values else [*values, last]
+    if not known:
+        return []
+    # The database compares texts by its own rules.
+    rows = union_all(*(select(literal(value, Text).label("value")) for value in known)).subquery()
+    ordered = [row[0] for row in tx.query(select(rows.c.value).order_by(rows.c.value))]
+    if descending:
+        ordered.reverse()
+    ids: list[int] = []
+    for value in ordered if last is None else ordered[ordered.index(last) :]:
+        for statement in values.get(value, ()):
+            following = statement.order_by(identity.desc() if descending else identity.asc()).limit(query.limit + 1)
+            if value == last:
+                following = following.where(identity < position if descending else identity > position)
+            ids += [row[0] for row in tx.query(following)]
+        if len(ids) > query.limit:
+            break
+    return ids
 
 
 def table_columns(table: Table) -> list[KeyedColumnElement[Any]]:

@@ -13,20 +13,21 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, or_, sele
 from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
+from pikachu.core.model.lint import LintOverride
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Role
 from pikachu.core.model.policies import (
     LABEL_PROTOCOLS,
     NO_NEXT_DEFAULTS,
-    POLICY_ROLES,
     Approval,
     NextDefaults,
     Policy,
     PolicyLimits,
+    SystemPolicySettings,
 )
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page, table_columns
 from pikachu.storage.policy_schema import default_policy
 from pikachu.storage.schema import policies
 from pikachu.storage.transactions import (
@@ -83,9 +84,10 @@ _update: Final = (
     .values({name: bindparam(f"v_{name}") for name in _VALUES})
 )
 _delete: Final = delete(policies).where(_p.id == bindparam("b_id"))
-_system_roles: Final = select(default_policy.c.roles).where(default_policy.c.id == 1)
-_insert_system_roles: Final = insert(default_policy).values(id=1, roles=bindparam("b_roles"))
-_update_system_roles: Final = update(default_policy).where(default_policy.c.id == 1).values(roles=bindparam("b_roles"))
+_system: Final = select(default_policy.c.roles, default_policy.c.lint_override).where(default_policy.c.id == 1)
+_system_values: Final[dict[str, Any]] = {"roles": bindparam("b_roles"), "lint_override": bindparam("b_lint_override")}
+_insert_system: Final = insert(default_policy).values(id=1, **_system_values)
+_update_system: Final = update(default_policy).where(default_policy.c.id == 1).values(_system_values)
 
 
 def _record(row: Row) -> Policy:
@@ -112,12 +114,27 @@ def _record(row: Row) -> Policy:
         default_for_est=bool(row[15]),
         default_for_scep=bool(row[16]),
         roles=_roles(row[17]),
+        lint_override=_override(row[18]),
     )
 
 
 def _roles(text: str) -> tuple[Role, ...]:
     """Return the roles that are stored as *text*."""
     return tuple(Role(name) for name in text.split())
+
+
+def _override(text: str | None) -> LintOverride | None:
+    """Return the override that is stored as *text*."""
+    if text is None:
+        return None
+    stored = json.loads(text)
+    return LintOverride(stored["reason"], stored["by"], moment(stored["at"]), tuple(stored["codes"]))
+
+
+def _override_text(override: LintOverride | None) -> str | None:
+    if override is None:
+        return None
+    return storable(to_json({**asdict(override), "at": int(override.at.timestamp())}))
 
 
 def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
@@ -140,6 +157,7 @@ def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -
         "default_for_est": int(policy.default_for_est),
         "default_for_scep": int(policy.default_for_scep),
         "roles": " ".join(policy.roles),
+        "lint_override": _override_text(policy.lint_override),
     }
 
 
@@ -172,7 +190,7 @@ def _labels(tx: Transaction, protocol: Method, owner_id: int | None, other_than:
 def _require_free_name(tx: Transaction, policy: Policy) -> None:
     same = _named(tx, policy.name)
     if same is not None and same.id != policy.id:
-        raise Conflict(f"there is a policy named {policy.name} already")
+        raise Conflict(f"there is a policy named {policy.name} already", field="name")
 
 
 def _owner_of(policy: Policy) -> int | None:
@@ -313,8 +331,15 @@ class PolicyStore(StoreSection):
         if system is not None:
             conditions.append(_p.system == int(system == "true"))
         searched = (_p.id, _p.name, _p.extensions, _p.issuer, owner_name(_p.owner_id))
-        conditions += matching(tx, query, searched, conditions)
-        sorts = {"id": _p.id, "created_at": _p.id, "name": _p.name, "days": _p.days, "updated_at": _p.updated_at}
+        conditions += matching(tx, query, searched, conditions, times=(_p.created_at, _p.updated_at))
+        sorts = {
+            "id": _p.id,
+            "created_at": _p.id,
+            "name": _p.name,
+            "days": _p.days,
+            "updated_at": _p.updated_at,
+            "user": owner_key(_p.owner_id),
+        }
         return page(tx, query, ListSource(table_columns(policies), sorts, _record), conditions)
 
     @write_transaction
@@ -380,15 +405,15 @@ class PolicyStore(StoreSection):
         marks.write_events(event, now)
 
     @point_read
-    def system_roles(self, tx: Transaction) -> tuple[Role, ...]:
-        """Return the roles that may use the default policy."""
-        row = tx.row(_system_roles)
-        return POLICY_ROLES if row is None else _roles(row[0])
+    def system_settings(self, tx: Transaction) -> SystemPolicySettings:
+        """Return what is stored of the default policy beside its files."""
+        row = tx.row(_system)
+        return SystemPolicySettings() if row is None else SystemPolicySettings(_roles(row[0]), _override(row[1]))
 
     @write_transaction
-    def set_system_roles(self, tx: Transaction, roles: tuple[Role, ...], event: Event, now: datetime) -> None:
-        """Set the roles that may use the default policy."""
-        parameters = {"b_roles": " ".join(roles)}
-        if not tx.write(_update_system_roles, parameters):
-            tx.write(_insert_system_roles, parameters)
+    def set_system_settings(self, tx: Transaction, settings: SystemPolicySettings, event: Event, now: datetime) -> None:
+        """Set what is stored of the default policy beside its files."""
+        parameters = {"b_roles": " ".join(settings.roles), "b_lint_override": _override_text(settings.lint_override)}
+        if not tx.write(_update_system, parameters):
+            tx.write(_insert_system, parameters)
         write_event(tx, event, now)

@@ -14,4 +14,5 @@ default_policy: Final = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("roles", Text, nullable=False),
+    Column("lint_override", Text),
 )

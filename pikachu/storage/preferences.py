@@ -10,7 +10,16 @@ from sqlalchemy import bindparam, delete, exists, func, literal_column, select, 
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
-from pikachu.core.model.preferences import MAX_SAVED_FILTERS, Preferences, SavedFilter, SetupMark, SetupState
+from pikachu.core.model.preferences import (
+    FAILED_BACKUP,
+    LAST_BACKUP,
+    MAX_SAVED_FILTERS,
+    BackupState,
+    Preferences,
+    SavedFilter,
+    SetupMark,
+    SetupState,
+)
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.preference_schema import preferences, saved_filters, setup_marks
@@ -52,6 +61,7 @@ _delete_filter: Final = delete(saved_filters).where(_f.id == bindparam("b_id"))
 _marks: Final = select(_m.name, _m.at, _m.actor)
 _mark: Final = select(_m.name).where(_m.name == bindparam("b_name"))
 _insert_mark: Final = insert_into(setup_marks, "name", "at", "actor", returning_id=False)
+_find_mark: Final = select(_m.at, _m.actor).where(_m.name == bindparam("b_name"))
 _delete_mark: Final = delete(setup_marks).where(_m.name == bindparam("b_name"))
 _admins: Final = select(accounts.c.id).where(accounts.c.role == literal_column("'admin'"))
 _facts: Final = select(
@@ -132,7 +142,7 @@ class PreferenceStore(StoreSection):
         named = {"b_account": saved.account_id, "b_list": saved.list_name, "b_name": storable(name)}
         other = tx.row(_filter_named, named)
         if other is not None and other[0] != filter_id:
-            raise Conflict("You have a filter of that name for this list. Choose another name.")
+            raise Conflict("You have a filter of that name for this list. Choose another name.", field="name")
         tx.write(_rename_filter, {"b_id": filter_id, "v_name": storable(name)})
         write_event(tx, event, now)
 
@@ -169,3 +179,28 @@ class SetupStore(StoreSection):
         """Withdraw a confirmation, if there is one."""
         if tx.write(_delete_mark, {"b_name": name}):
             write_event(tx, event, now)
+
+    @write_transaction
+    def record_backup(self, tx: Transaction, event: Event, now: datetime) -> None:
+        """Record a backup that was made."""
+        for name in (LAST_BACKUP, FAILED_BACKUP):
+            tx.write(_delete_mark, {"b_name": name})
+        tx.write(_insert_mark, {"name": LAST_BACKUP, "at": int(now.timestamp()), "actor": storable(event.actor)})
+        write_event(tx, event, now)
+
+    @write_transaction
+    def record_failed_backup(self, tx: Transaction, event: Event, now: datetime) -> None:
+        """Record a backup that has failed; the first failure since the last backup is marked."""
+        if tx.row(_mark, {"b_name": FAILED_BACKUP}) is None:
+            tx.write(_insert_mark, {"name": FAILED_BACKUP, "at": int(now.timestamp()), "actor": storable(event.actor)})
+        write_event(tx, event, now)
+
+    @read_transaction
+    def backup_state(self, tx: Transaction) -> BackupState:
+        """Return the last backup, and the first failure since."""
+        return BackupState(_read_mark(tx, LAST_BACKUP), _read_mark(tx, FAILED_BACKUP))
+
+
+def _read_mark(tx: Transaction, name: str) -> SetupMark | None:
+    row = tx.row(_find_mark, {"b_name": name})
+    return None if row is None else SetupMark(moment(row[0]), row[1])

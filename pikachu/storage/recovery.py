@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, bindparam, func, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Integer, bindparam, case, func, literal_column, or_, select, update
 
 from pikachu.core.errors import NotFound, UnknownSerial
 from pikachu.core.model.certificates import (
@@ -25,20 +25,28 @@ from pikachu.storage.certificate_filters import issued_by
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.revocation import (
+    CRL_NUMBER_STEP,
     list_revocation,
     record_change,
     revocable,
     revoke_with_device,
     set_status,
 )
-from pikachu.storage.schema import certificates, crl_entries, issuers, recovered_revocations
+from pikachu.storage.schema import certificates, crl_entries, crls, issuers, recovered_revocations
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, row_id, write_transaction
 from pikachu.x509.crl import crl_entry
 
 _HOLD: Final = RevocationReason.CERTIFICATE_HOLD
 
 _r: Final = recovered_revocations.c
-_crl_number: Final = select(issuers.c.crl_number).where(issuers.c.id == bindparam("b_id"))
+_published: Final = func.coalesce(
+    select(func.max(crls.c.number)).where(crls.c.issuer_id == issuers.c.id).scalar_subquery(), literal_column("0")
+)
+# A restoration has raised the numbers; a CRL on disk may still be newer than the database.
+_was_restored: Final = issuers.c.crl_number - _published >= literal_column(str(CRL_NUMBER_STEP))
+_crl_number: Final = select(case((_was_restored, _published), else_=issuers.c.crl_number)).where(
+    issuers.c.id == bindparam("b_id")
+)
 _known: Final = select(_r.id).where(_r.serial == bindparam("b_serial"), _r.issuer_id == bindparam("b_issuer"))
 _taken: Final = select(crl_entries.c.issuer_id).where(crl_entries.c.serial == bindparam("b_serial"))
 _stored: Final = (
@@ -108,6 +116,7 @@ def _recover(
     entry: PublishedRevocation,
     period: tuple[datetime, datetime],
     now: datetime,
+    shard: int | None,
 ) -> bool:
     """Record one revocation; return whether the database lacked it."""
     begin, not_after = period
@@ -136,7 +145,7 @@ def _recover(
         "recovered_at": int(now.timestamp()),
     }
     tx.insert(_insert, values)
-    list_revocation(tx, issuer_id, entry.serial, not_after, entry.der)
+    list_revocation(tx, issuer_id, entry.serial, not_after, entry.der, shard=shard)
     if record is not None:
         set_status(tx, record, entry.revoked_at, entry.reason)
     return True
@@ -161,7 +170,9 @@ class RecoveryStore(StoreSection):
 
     @read_transaction
     def crl_number(self, tx: Transaction, issuer_id: int) -> int:
-        """Return the highest CRL number reserved for an issuer."""
+        """Return the highest CRL number reserved for an issuer; after a restoration, before its first CRL, the highest
+        one published before the backup.
+        """
         row = tx.row(_crl_number, {"b_id": issuer_id})
         return 0 if row is None else int(row[0])
 
@@ -192,9 +203,10 @@ class RecoveryStore(StoreSection):
         period: tuple[datetime, datetime],
         event: Event,
         now: datetime,
+        shard: int | None = None,
     ) -> int:
         """Revoke what is not revoked yet until an administrator decides; return the number."""
-        count = sum(_recover(tx, issuer_id, entry, period, now) for entry in entries)
+        count = sum(_recover(tx, issuer_id, entry, period, now, shard) for entry in entries)
         if count:
             write_event(tx, replace(event, details={**event.details, "count": count}), now)
         return count

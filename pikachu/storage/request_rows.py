@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, or_, select, text
+from sqlalchemy import ColumnElement, case, exists, func, literal_column, or_, select, text
 
+from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.requests import RequestRecord, RequestState
+from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.policies import Approval
+from pikachu.core.model.requests import FirstApproval, RequestRecord, RequestState
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page
-from pikachu.storage.schema import requests
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page
+from pikachu.storage.schema import accounts, policies, requests
 from pikachu.storage.transactions import maybe_moment, moment
+
+#: The roles whose accounts approve.
+APPROVER_ROLES: Final = (Role.OPERATOR, Role.ADMIN)
 
 _r: Final = requests.c
 REQUEST_COLUMNS: Final = [
@@ -43,6 +49,42 @@ REQUEST_COLUMNS: Final = [
     _r.csr_id,
     _r.added_names,
     _r.details,
+    _r.requester_ids,
+    # As its policy was when it came, or as it is now: no change of the policy spares a request the second approval.
+    case(
+        (
+            or_(
+                _r.approvals > literal_column("1"),
+                exists(
+                    select(literal_column("1")).where(
+                        policies.c.name == _r.policy,
+                        policies.c.approval == literal_column(f"'{Approval.FOUR_EYES.value}'"),
+                    )
+                ),
+            ),
+            literal_column("2"),
+        ),
+        else_=literal_column("1"),
+    ).label("approvals_needed"),
+    _r.first_approver_id,
+    _r.first_approved_by,
+    # The approval of an account that may not approve any more does not count.
+    case(
+        (
+            or_(
+                _r.first_approver_id.is_(None),
+                exists(
+                    select(literal_column("1")).where(
+                        accounts.c.id == _r.first_approver_id,
+                        accounts.c.state == literal_column(f"'{AccountState.ACTIVE.value}'"),
+                        accounts.c.role.in_([literal_column(f"'{role.value}'") for role in APPROVER_ROLES]),
+                    )
+                ),
+                _r.decided_at.is_not(None),
+            ),
+            _r.first_approved_at,
+        ),
+    ).label("first_counted_at"),
 ]
 # Free text is searched in this many of the newest requests, and in those without a certificate.
 _RECENT: Final = 5000
@@ -62,6 +104,17 @@ _SEARCHED: Final = (
     _r.serial,
     owner_name(_r.owner_id),
 )
+# Sort fields without an index, for the few requests that were decided by a person or wait for one.
+_FEW_SORTS: Final = {
+    "subject": _r.subject,
+    "key": _r.key_type,
+    "policy": _r.policy,
+    "method": _r.method,
+    "requested_by": _r.principal,
+    "state": _r.state,
+    "user": owner_key(_r.owner_id),
+}
+_SORTS: Final = {"id": _r.id, "created_at": _r.id, **_FEW_SORTS}
 UNISSUED: Final = text("state <> 'issued'")
 _personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
 
@@ -95,6 +148,9 @@ def request_record(row: Row) -> RequestRecord:
         row[23],
         b"" if row[24] is None else bytes(row[24]),
         "" if row[25] is None else json.loads(row[25]).get("identity", ""),
+        frozenset() if row[26] is None else frozenset(map(int, row[26].split())),
+        row[27],
+        None if row[30] is None else FirstApproval(row[28], row[29], moment(row[30])),
     )
 
 
@@ -116,9 +172,13 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
         conditions.append(_r.owner_id == query.owner_id)
     newest = _r.id > select(func.max(requests.alias("newest").c.id) - _RECENT).scalar_subquery()
     matches = [
-        *matching(tx, query, _SEARCHED, [*conditions, newest]),
-        *matching(tx, query, _SEARCHED, [*conditions, UNISSUED]),  # type: ignore[list-item]  # likewise
+        *matching(tx, query, _SEARCHED, [*conditions, newest], times=(_r.created_at,)),
+        *matching(tx, query, _SEARCHED, [*conditions, UNISSUED], times=(_r.created_at,)),  # type: ignore[list-item]  # likewise
     ]
     if matches:
         conditions.append(or_(*matches))
-    return page(tx, query, ListSource(REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, request_record), conditions)
+    sort = query.sort.removeprefix("-")
+    if sort in _FEW_SORTS and "approval" not in query.filters and state in {None, RequestState.ISSUED}:
+        # Those are as many as all certificates ever issued.
+        raise MalformedRequest(f"Issued requests can't be sorted by {sort}. Choose another status.")
+    return page(tx, query, ListSource(REQUEST_COLUMNS, _SORTS, request_record), conditions)

@@ -22,6 +22,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
+from pikachu.storage.crl_parts import keep_expired, shard_of
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import certificate_changed, retirement_of
 from pikachu.storage.schema import (
@@ -64,7 +65,7 @@ _delete: Final = (
 _listed: Final = select(crl_entries.c.change_id).where(crl_entries.c.serial == bindparam("b_serial"))
 _unlist: Final = delete(crl_entries).where(crl_entries.c.serial == bindparam("b_serial"))
 _list_entry: Final = insert_into(
-    crl_entries, "serial", "issuer_id", "change_id", "not_after", "entry", returning_id=False
+    crl_entries, "serial", "issuer_id", "change_id", "not_after", "entry", "shard", returning_id=False
 )
 _unlist_ended: Final = delete(crl_entries).where(
     crl_entries.c.issuer_id == bindparam("b_issuer"),
@@ -87,7 +88,7 @@ _unlisted: Final = union_all(
         )
     )
 ).limit(_RELISTED)
-_insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces")
+_insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces", "shard")
 
 # Releasing a certificate decides on its recovered revocation too.
 _release_recovered: Final = (
@@ -109,6 +110,9 @@ ISSUER_COLUMNS: Final = (
     issuers.c.created_at,
 )
 _issuer: Final = select(*ISSUER_COLUMNS).where(issuers.c.key_identifier == bindparam("b_key"))
+#: How far CRL numbers are raised by a restoration: above all that were published since the backup, also where two
+#: CRLs were made each second for three months.
+CRL_NUMBER_STEP: Final = 1 << 24
 _insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certificate", "created_at", "crl_number")
 _renew_issuer: Final = (
     update(issuers).where(issuers.c.id == bindparam("b_id")).values(name=bindparam("n"), certificate=bindparam("der"))
@@ -143,29 +147,41 @@ _set_sealed_key: Final = (
 _delete_credential: Final = delete(service_credentials).where(service_credentials.c.id == bindparam("b_id"))
 
 
-def record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
-    """Log a status change and delete the certificate's CRL entry."""
+def record_change(tx: Transaction, issuer_id: int, serial: str, shard: int | None = None) -> int:
+    """Log a status change and delete the certificate's CRL entry.
+
+    :param shard: the shard whose CRL lists the certificate, if that is known.
+    """
+    if shard is None:
+        shard = shard_of(tx, issuer_id, serial)
     listed = tx.row(_listed, {"b_serial": serial})
     replaces = 0 if listed is None else listed[0]
-    change = tx.insert(_insert_change, {"issuer_id": issuer_id, "serial": serial, "replaces": replaces})
+    values = {"issuer_id": issuer_id, "serial": serial, "replaces": replaces, "shard": shard}
+    change = tx.insert(_insert_change, values)
     if listed is not None:
         tx.write(_unlist, {"b_serial": serial})
     tx.changes.append(StatusChange(change, issuer_id, int(serial, 16)))
     return change
 
 
-def list_revocation(tx: Transaction, issuer_id: int, serial: int, not_after: datetime, entry: bytes) -> None:
+def list_revocation(
+    tx: Transaction, issuer_id: int, serial: int, not_after: datetime, entry: bytes, *, shard: int | None = None
+) -> None:
     """Log a status change and store the CRL entry that follows from it, in place of a previous one.
 
     :param not_after: the end of the certificate, after which the entry may be dropped.
+    :param shard: as for :func:`record_change`.
     """
     digits = format_serial(serial)
+    if shard is None:
+        shard = shard_of(tx, issuer_id, digits)
     values = {
         "serial": digits,
         "issuer_id": issuer_id,
-        "change_id": record_change(tx, issuer_id, digits),
+        "change_id": record_change(tx, issuer_id, digits, shard),
         "not_after": int(not_after.timestamp()),
         "entry": entry,
+        "shard": shard,
     }
     tx.write(_list_entry, values)
 
@@ -364,11 +380,17 @@ class RevocationStore(StoreSection):
         insert_crl(tx, record)
 
     @write_transaction
-    def drop_listed_expired(self, tx: Transaction, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> int:
+    def drop_listed_expired(
+        self, tx: Transaction, issuer_id: int, ended_before: datetime, listed: int = _ALL, number: int | None = None
+    ) -> int:
         """Delete the CRL entries, up to change *listed*, of certificates that expired before *ended_before*; return
         their number.  Entries must be read from 0 afterwards.
+
+        :param number: the number of the newest full CRL, if delta CRLs are to remove what it lists.
         """
         end = int(ended_before.timestamp())
+        if number is not None:
+            keep_expired(tx, issuer_id, number, end, listed)
         return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
 
     @write_transaction

@@ -180,10 +180,15 @@ requests: Final = Table(
     Column("decided_at", BigInteger),
     Column("decided_by", Text),
     Column("reason", Text),
+    # Approvals that the policy required when the request came, and the ids of the accounts that made it.
+    Column("approvals", SmallInteger),
+    Column("requester_ids", Text),
+    Column("first_approver_id", _Id),
+    Column("first_approved_by", Text),
+    Column("first_approved_at", BigInteger),
     # Revocation of a serial number without a certificate.
     Column("revoked_at", BigInteger),
     Column("revocation_reason", SmallInteger),
-    # NULL after the certificate was issued.
     Column("csr", LargeBinary),
     Column("tbs", LargeBinary),
 )
@@ -209,16 +214,14 @@ status_changes: Final = Table(
     Column("serial", _Key, nullable=False),
     # The change id of the CRL entry that this change removed or replaced; 0 without one.
     Column("replaces", _Id, nullable=False),
+    # The shard whose CRL lists the certificate, or NULL.
+    Column("shard", SmallInteger),
     sqlite_autoincrement=True,
 )
+# An issuing CA with few changes has to find them among those of others.
+_index("status_changes_issuer", status_changes, "issuer_id", "id")
 _replacing: Final = text("replaces > 0")
-Index(
-    "status_changes_replacing",
-    status_changes.c.issuer_id,
-    status_changes.c.id,
-    sqlite_where=_replacing,
-    postgresql_where=_replacing,
-)
+_index("status_changes_replacing", status_changes, "issuer_id", "id", where=_replacing)
 
 # The encoded entries of CRLs, in the order of revocation.
 crl_entries: Final = Table(
@@ -229,7 +232,10 @@ crl_entries: Final = Table(
     Column("change_id", _Id, nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("entry", LargeBinary, nullable=False),
+    Column("shard", SmallInteger),
 )
+_sharded: Final = text("shard IS NOT NULL")
+_index("crl_entries_shard", crl_entries, "issuer_id", "shard", "change_id", where=_sharded)
 Index("crl_entries_order", crl_entries.c.issuer_id, crl_entries.c.change_id)
 Index("crl_entries_end", crl_entries.c.issuer_id, crl_entries.c.not_after)
 
@@ -263,19 +269,8 @@ recovered_revocations: Final = Table(
 )
 Index("recovered_revocations_serial", recovered_revocations.c.serial, recovered_revocations.c.issuer_id, unique=True)
 _undecided: Final = text("decision IS NULL")
-Index(
-    "recovered_revocations_undecided",
-    recovered_revocations.c.issuer_id,
-    recovered_revocations.c.id,
-    sqlite_where=_undecided,
-    postgresql_where=_undecided,
-)
-Index(
-    "recovered_revocations_waiting",
-    recovered_revocations.c.id,
-    sqlite_where=_undecided,
-    postgresql_where=_undecided,
-)
+_index("recovered_revocations_undecided", recovered_revocations, "issuer_id", "id", where=_undecided)
+_index("recovered_revocations_waiting", recovered_revocations, "id", where=_undecided)
 Index("recovered_revocations_date", recovered_revocations.c.revoked_at, recovered_revocations.c.id)
 
 service_credentials: Final = Table(
@@ -345,8 +340,7 @@ policies: Final = Table(
     Column("days", BigInteger, nullable=False),
     Column("extensions", Text, nullable=False),
     Column("system", _Flag, nullable=False),
-    Column("use_for_est", _Flag, nullable=False),
-    Column("use_for_scep", _Flag, nullable=False),
+    *(Column(f"use_for_{protocol}", _Flag, nullable=False) for protocol in ("est", "scep")),
     Column("owner_id", _Id),
     Column("issuer", Text),
     Column("approval", Text, nullable=False),
@@ -359,6 +353,7 @@ policies: Final = Table(
     Column("default_for_scep", _Flag, nullable=False, server_default=text("0")),
     # The names of roles, separated by spaces.
     Column("roles", Text, nullable=False, server_default="user operator admin"),
+    Column("lint_override", Text),
     sqlite_autoincrement=True,
 )
 Index("policies_owner", policies.c.owner_id, policies.c.id, sqlite_where=_owned, postgresql_where=_owned)
@@ -405,6 +400,7 @@ challenges: Final = Table(
     Column("batch_id", _Id),
     # The folded name of the device that it is bound to.
     Column("device_key", _Key),
+    Column("created_by_id", _Id),
     sqlite_autoincrement=True,
 )
 _unused: Final = text("consumed_at IS NULL")
@@ -436,6 +432,10 @@ csrs: Final = Table(
 )
 Index("csrs_certificate", csrs.c.certificate_id)
 Index("csrs_owner", csrs.c.owner_id, csrs.c.id, sqlite_where=_owned, postgresql_where=_owned)
+# Of many CSRs a few wait to be signed; the dashboard counts them each time.
+_to_sign: Final = text("state = 'pending'")
+_index("csrs_pending", csrs, "id", where=_to_sign)
+_index("csrs_pending_owner", csrs, "owner_id", "id", where=_to_sign)
 
 # Sign-in sessions, with a digest of the cookie's secret.
 sessions: Final = Table(
@@ -489,15 +489,6 @@ leases: Final = Table(
     Column("holder", Text, nullable=False),
     Column("until", BigInteger, nullable=False),
     Column("terms", BigInteger, nullable=False),
-)
-
-# The newest CRL of each CA, from where every node takes it; the version rises with each row that is written.
-published_crls: Final = Table(
-    "published_crls",
-    metadata,
-    Column("key_identifier", LargeBinary, primary_key=True),
-    Column("version", BigInteger, nullable=False),
-    Column("der", LargeBinary, nullable=False),
 )
 
 # Values that are added to the rows of an earlier version in the background.

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, fu
 
 from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
 from pikachu.storage.database import Transaction
-from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
+from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, csrs, requests
 from pikachu.storage.transactions import StoreSection, read_transaction
 
 _DAY: Final = 86400
@@ -52,6 +52,8 @@ _by_status: Final = select(_status, func.count()).where(_mine, _c.deleted_at.is_
 _open: Final = and_(_r.state == literal_column("'pending'"), text("state <> 'issued'"))
 _waiting: Final = select(func.count()).select_from(requests).where(_open)
 _my_waiting: Final = _waiting.where(_r.owner_id == bindparam("b_owner"))
+_to_sign: Final = select(func.count()).select_from(csrs).where(csrs.c.state == literal_column("'pending'"))
+_mine_to_sign: Final = _to_sign.where(csrs.c.owner_id == bindparam("b_owner"))
 _pending_accounts: Final = (
     select(func.count()).select_from(accounts).where(accounts.c.state == literal_column("'pending'"))
 )
@@ -156,6 +158,7 @@ class StatisticsStore(StoreSection):
             counts.get(_EXPIRED, 0),
             ending,
             _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
+            _one(tx, _to_sign, {}) if owner_id is None else _one(tx, _mine_to_sign, {"b_owner": owner_id}),
             _one(tx, _pending_accounts, {}) if owner_id is None else None,
             tuple(Issued(row[0], row[1], int(row[2]), row[3]) for row in deleted),
         )

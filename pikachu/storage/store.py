@@ -13,12 +13,13 @@ from twisted.python.failure import Failure
 
 from pikachu.core.audit_interfaces import AuditKeyOrigin
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
-from pikachu.core.errors import ConfigError, StoreUnavailable
+from pikachu.core.errors import ConfigError, SecretKeyChanged, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
 from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import IssuerRecord, OwnCertificate, RevokedCA, StatusChange
 from pikachu.core.node_interfaces import Notification, Topic
 from pikachu.core.sealing import Sealer
+from pikachu.signers.checkpoint_signer import new_checkpoint_key
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.audit_key import load_audit_key, new_audit_key
@@ -27,13 +28,17 @@ from pikachu.storage.certificate_lists import CertificateListStore
 from pikachu.storage.certificate_search import write_index
 from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
+from pikachu.storage.checkpoint_key import load_checkpoint_key
+from pikachu.storage.crl_parts import CRLPartStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
 from pikachu.storage.device_retirement import DeviceRetirementStore
 from pikachu.storage.devices import DeviceStore
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.enrollment_batches import BatchStore
+from pikachu.storage.housekeeping import HousekeepingStore
 from pikachu.storage.identity_lists import IdentityListStore
+from pikachu.storage.imports import ImportStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.jobs import JobStore
@@ -41,6 +46,8 @@ from pikachu.storage.keys import KeyStore
 from pikachu.storage.leases import LeaseStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, newer_schema, schema_state
 from pikachu.storage.nodes import NodeLock, NodeStore
+from pikachu.storage.notice_rules import NoticeRuleStore
+from pikachu.storage.notices import NoticeStore
 from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
 from pikachu.storage.owners import OwnerStore
 from pikachu.storage.passkeys import PasskeyStore
@@ -50,6 +57,7 @@ from pikachu.storage.quotas import require_quota
 from pikachu.storage.recovery import RecoveryStore
 from pikachu.storage.renewal_statistics import RenewalStatisticsStore
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
+from pikachu.storage.revocation_messages import RevocationMessageStore
 from pikachu.storage.sealed_columns import SealedStore, newest_sealed
 from pikachu.storage.second_factors import SecondFactorStore
 from pikachu.storage.sessions import SessionStore
@@ -58,6 +66,7 @@ from pikachu.storage.sign_in import SignInStore
 from pikachu.storage.statistics import StatisticsStore
 from pikachu.storage.templates import TemplateStore
 from pikachu.storage.transactions import Batches
+from pikachu.storage.transparency_log import LogStore
 
 log = Logger()
 T = TypeVar("T")
@@ -81,12 +90,14 @@ class Store(
     CertificateListStore,
     IssuanceStore,
     EngineStore,
+    ImportStore,
     InfrastructureStore,
     NodeStore,
     NotificationStore,
     LeaseStore,
     RevocationStore,
     RecoveryStore,
+    CRLPartStore,
     PolicyStore,
     AccountStore,
     OwnerStore,
@@ -110,6 +121,11 @@ class Store(
     SetupStore,
     SecondFactorStore,
     PasskeyStore,
+    LogStore,
+    HousekeepingStore,
+    RevocationMessageStore,
+    NoticeRuleStore,
+    NoticeStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 
@@ -138,10 +154,12 @@ class Store(
         self._quotas = quotas or Quotas()
         self._settings = settings
         self.database = Database(url, _finish, settings, readers=READERS, fsync=fsync)
+        self._checkpoint_key: bytes | None = None
         if in_memory(self.database.url):
             create(self.database)
             # Nobody else can read or write it.
             self.database.audit_key = new_audit_key()
+            self._checkpoint_key = new_checkpoint_key()
         find_search(self.database)
         self._node_lock = NodeLock(self.database)
         self._reader = reader
@@ -210,6 +228,7 @@ class Store(
         if renew or self.database.audit_key is None:
             try:
                 self.database.audit_key = load_audit_key(self.database, sealer, now, renew=renew)
+                self._checkpoint_key = load_checkpoint_key(self.database, sealer, now, renew=renew)
             finally:
                 # The caller may fork, or need to be the only one that is connected.
                 self.release_connections()
@@ -218,6 +237,12 @@ class Store(
         """See :meth:`pikachu.core.audit_interfaces.IAuditStore.audit_key_origin`."""
         key = self.database.audit_key
         return AuditKeyOrigin() if key is None else AuditKeyOrigin(key.unkeyed.count, key.finding)
+
+    def checkpoint_key(self) -> bytes:
+        """See :meth:`pikachu.core.log_interfaces.ILogStore.checkpoint_key`."""
+        if self._checkpoint_key is None:
+            raise SecretKeyChanged("The key of checkpoints does not open with this SECRET_KEY. Put the old one back.")
+        return self._checkpoint_key
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""

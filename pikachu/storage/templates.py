@@ -15,7 +15,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_key, owner_name, page, table_columns
 from pikachu.storage.schema import templates
 from pikachu.storage.transactions import (
     StoreSection,
@@ -86,7 +86,7 @@ def _find(tx: Transaction, template_id: int) -> CertificateTemplate:
 
 
 class TemplateStore(StoreSection):
-    """See :class:`pikachu.core.interfaces.ITemplateStore`."""
+    """See :class:`pikachu.core.template_interfaces.ITemplateStore`."""
 
     @point_read
     def template(self, tx: Transaction, template_id: int) -> CertificateTemplate:
@@ -106,7 +106,7 @@ class TemplateStore(StoreSection):
         if "profile_type" in query.filters:
             conditions.append(_t.profile_type == query.filters["profile_type"])
         searched = (_t.id, _t.name, _t.profile_type, _t.origin, owner_name(_t.owner_id))
-        conditions += matching(tx, query, searched, conditions)
+        conditions += matching(tx, query, searched, conditions, times=(_t.created_at,))
         sorts = {
             "id": _t.id,
             "created_at": _t.id,
@@ -114,6 +114,7 @@ class TemplateStore(StoreSection):
             "profile_type": _t.profile_type,
             "origin": _t.origin,
             "updated_at": _t.updated_at,
+            "user": owner_key(_t.owner_id),
         }
         return page(tx, query, ListSource(table_columns(templates), sorts, _record), conditions)
 

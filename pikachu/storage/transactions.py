@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -31,6 +33,13 @@ _GREATEST_ID: Final = 2**63 - 1
 _BATCH: Final = 64
 # A batch of fewer waits for all callbacks of the one before.
 _FEW: Final = 16
+# A batch of fewer waits for a busy reactor.  More would keep the disk idle.
+_VERY_FEW: Final = 4
+# Seconds for which a batch waits for a busy reactor at most, and which a turn takes that does nothing.
+_GATHER_SECONDS: Final = 0.005
+_BUSY_SECONDS: Final = 0.0003
+# Seconds of a turn in which results are used: each may be a signature, and handshakes and requests wait meanwhile.
+_HAND_OUT_SECONDS: Final = 0.002
 
 
 class StoreSection:
@@ -140,8 +149,19 @@ def to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
 
 
-def _now(call: Callable[[], object]) -> None:
-    call()
+@dataclass(slots=True, eq=False)
+class _Results:
+    """Results of a batch.
+
+    :ivar left: how many results are not handed out.
+    :ivar enough: the number of waiting functions with which the next batch begins.
+    :ivar is_over: whether it has begun.
+    """
+
+    outcomes: Iterator[tuple[tuple[Work, Deferred[Any]], tuple[bool, Any]]]
+    left: int
+    enough: int
+    is_over: bool = False
 
 
 class Batches:
@@ -151,10 +171,11 @@ class Batches:
     :param pool: runs the batches.
     :param run: runs one batch, in a thread of the pool.
     :param announce: called with the result of each batch before the Deferreds of its functions fire.
-    :param queue: maximum number of waiting functions; further ones fail with Overloaded.
+    :param queue: maximum number of functions that wait, or whose results do; further ones fail with Overloaded.
     :param at_once: number of batches that run at the same time.
-    :param later: calls in the next turn of the reactor, so that a batch has all that was added in one turn; ``None``
-        runs each function immediately.
+    :param later: calls in the next turn of the reactor, so that a batch has all that was added in the turns of a busy
+        reactor; ``None`` runs each function immediately.
+    :param clock: returns seconds.
     """
 
     def __init__(
@@ -167,6 +188,7 @@ class Batches:
         announce: Callable[[Batch], None] | None = None,
         at_once: int = 1,
         later: Callable[[Callable[[], object]], object] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._kind = kind
         self._pool = pool
@@ -174,32 +196,58 @@ class Batches:
         self._announce = announce
         self._limit = queue
         self._at_once = at_once
-        self._later = later or _now
+        self._later = later
+        self._clock = clock
         self._waiting: deque[tuple[Work, Deferred[Any]]] = deque()
         self._running = 0
+        # The batches with results that are not handed out yet, the oldest first.
+        self._results: deque[_Results] = deque()
+        self._is_handing_out = False
         self._idle: list[Deferred[None]] = []
 
     def add(self, work: Callable[[Transaction], T]) -> Deferred[T]:
         """Run *work*, and return its result after the commit.  Cancelling the Deferred does not cancel the work."""
         # Without a canceller: a result that comes after it was cancelled is ignored.
         result: Deferred[T] = Deferred()
-        if len(self._waiting) >= self._limit:
+        if len(self._waiting) + sum(results.left for results in self._results) >= self._limit:
             result.errback(Overloaded("this server has too much to do; try again soon", pool=self._kind))
             return result
         self._waiting.append((work, result))
         if self._running < self._at_once:
             self._running += 1
-            self._later(self._next)
+            self._gather()
         return result
 
     def idle(self) -> Deferred[None]:
-        """Return a Deferred that fires when nothing runs or waits."""
+        """Return a Deferred that fires when nothing runs or waits, and all results are handed out."""
         result: Deferred[None] = Deferred()
-        if self._running:
+        if self._running or self._results:
             self._idle.append(result)
         else:
             result.callback(None)
         return result
+
+    def _gather(self) -> None:
+        """Run a batch, which is counted already, as soon as the reactor has nothing else to do."""
+        if self._later is None:
+            self._next()
+            return
+        began = self._clock()
+        self._later(partial(self._turned, began, began, len(self._waiting)))
+
+    def _turned(self, began: float, turn_began: float, before: int) -> None:
+        """Run the batch after a turn of the reactor, or gather for another one.
+
+        What a busy turn has begun, such as handshakes and requests, adds more soon, and would wait for this batch.
+
+        :param before: the number of waiting functions when the turn began.
+        """
+        now, waiting = self._clock(), len(self._waiting)
+        is_busy = waiting > before or now - turn_began > _BUSY_SECONDS
+        if self._later is None or not is_busy or waiting >= _VERY_FEW or now - began > _GATHER_SECONDS:
+            self._next()
+            return
+        self._later(partial(self._turned, began, now, waiting))
 
     def _next(self) -> None:
         """Run a batch, which is counted already."""
@@ -216,16 +264,51 @@ class Batches:
         # Callbacks may add more, such as the certificate of an intent, and a commit costs ten times as much as one
         # write.  Therefore the next batch starts when half as many wait, and the disk works while others are signed.
         enough = max(_FEW, len(batch) // 2)
-        is_over = False
-        for (_, result), (success, value) in zip(batch, ended.outcomes, strict=True):
+        results = _Results(zip(batch, ended.outcomes, strict=True), len(batch), enough)
+        self._results.append(results)
+        if self._later is None:
+            # Whoever added something from a callback has its result when that returns.
+            self._hand_out(results)
+            self._results.remove(results)
+            self._end(results)
+        elif not self._is_handing_out:
+            self._is_handing_out = True
+            self._hand_out_for_a_moment()
+
+    def _hand_out_for_a_moment(self) -> None:
+        """Fire Deferreds, of the oldest batch first, and the others in later turns of the reactor."""
+        until = self._clock() + _HAND_OUT_SECONDS
+        while self._results:
+            oldest = self._results[0]
+            if self._hand_out(oldest, until):
+                self._results.popleft()
+                self._end(oldest)
+            if self._results and self._clock() > until:
+                assert self._later is not None  # noqa: S101 - else there is one turn only
+                self._later(self._hand_out_for_a_moment)
+                return
+        self._is_handing_out = False
+
+    def _hand_out(self, results: _Results, until: float = float("inf")) -> bool:
+        """Fire Deferreds of a batch until that time; return whether all have fired."""
+        for (_, result), (success, value) in results.outcomes:
+            results.left -= 1
             if success:
                 result.callback(value)
             else:
                 result.errback(value)
-            if not is_over and len(self._waiting) >= enough:
-                is_over = True
+            newest = self._results[-1]
+            if not newest.is_over and len(self._waiting) >= newest.enough:
+                newest.is_over = True
                 self._next()
-        if not is_over:
+            if self._clock() > until:
+                return not results.left
+        return True
+
+    def _end(self, results: _Results) -> None:
+        if results.is_over:
+            self._tell_idle()
+        else:
             self._go_on()
 
     def _lost(self, batch: list[tuple[Work, Deferred[Any]]], failure: Failure) -> None:
@@ -236,10 +319,13 @@ class Batches:
 
     def _go_on(self) -> None:
         if self._waiting:
-            self._later(self._next)
+            self._gather()
             return
         self._running -= 1
-        if not self._running:
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if not self._running and not self._results:
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)

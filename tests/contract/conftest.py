@@ -12,7 +12,7 @@ from tests.support.databases import Opened, opened, postgresql_server
 
 @pytest.fixture(scope="session")
 def new_postgresql() -> Iterator[Callable[[], str]]:
-    """Makes an empty PostgreSQL database."""
+    """Makes a PostgreSQL database of this version."""
     with postgresql_server() as make:
         yield make
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy.event import listen
 
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.list_queries import ListQuery
 from tests.support.databases import NOW, Opened, event, opened
+from tests.support.query_plans import plans_of
 
 #: One row by its id.
 BY_ID = "SEARCH devices USING INTEGER PRIMARY KEY (rowid=?)"
@@ -41,33 +38,9 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
         yield one
 
 
-@contextmanager
-def traced(db: Opened) -> Iterator[list[str]]:
-    """Collect the statements that SQLite runs, with their values."""
-    statements: list[str] = []
-    db.store.release_connections()
-    listen(db.store.database.reader, "connect", lambda connection, _: connection.set_trace_callback(statements.append))
-    yield statements
-    db.store.release_connections()
-
-
 def plan(db: Opened, query: ListQuery) -> list[set[str]]:
-    """The steps of each SELECT, and of each one in it, that reads devices."""
-    with traced(db) as statements:
-        db.get(db.store.devices(query, NOW))
-    connection = sqlite3.connect(Path(str(db.store.database.url.database)))
-    plans: list[set[str]] = []
-    for statement in statements:
-        if re.search(r"\bFROM devices\b", statement):
-            rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}")
-            # Whether the index has all columns that are read depends on the statement, and costs little.
-            steps_of: dict[int, set[str]] = {}
-            for _, parent, _, step in rows:
-                steps_of.setdefault(parent, set()).add(step.replace("COVERING INDEX", "INDEX"))
-            plans += steps_of.values()
-    connection.close()
-    assert plans
-    return plans
+    """The plans of the statements that list devices."""
+    return plans_of(db, "devices", lambda: db.get(db.store.devices(query, NOW)))
 
 
 def steps(plans: list[set[str]]) -> set[str]:

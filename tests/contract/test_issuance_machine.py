@@ -214,6 +214,7 @@ class Issuance(RuleBasedStateMachine):
         enrollment = data.draw(st.sampled_from(self.waiting))
         assert enrollment.request is not None
         record = result_of(self.stack.app.registration.approve(SYSTEM, enrollment.request))
+        assert record is not None
         self.waiting.remove(enrollment)
         result = result_of(self.send(enrollment))
         assert isinstance(result, Issued)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -28,12 +29,13 @@ from pikachu.core.errors import ConfigError, IssuanceFailed, NotFound, Overloade
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import RevocationReason, StatusChange
 from pikachu.core.model.list_queries import ListQuery
-from pikachu.storage.database import Database
+from pikachu.storage.database import Batch, Database
 from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
 from pikachu.storage.schema import metadata
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
-from tests.support.databases import NOW, SEALER, event, opened
+from pikachu.storage.transactions import Batches
+from tests.support.databases import NOW, SEALER, event, execute, opened
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -116,6 +118,120 @@ def test_a_commit_begins_while_the_results_of_the_one_before_are_used(tmp_path: 
     assert started == [2] * 20 + [3] * 20
     assert results == [None] * 40
     store.close()
+
+
+class BusyReactor:
+    """Turns of a reactor that take as long as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[Callable[[], object]] = []
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call at the end of the next turn."""
+        self.calls.append(call)
+
+    def turn(self, seconds: float) -> None:
+        """Take so long, then make the calls of this turn."""
+        self.now += seconds
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+@pytest.mark.parametrize(
+    ("turns", "sizes"),
+    [
+        pytest.param([(0, 0.0)], [1], id="idle"),
+        pytest.param([(0, 0.001), (0, 0.0)], [1], id="one long turn"),
+        pytest.param([(2, 0.0), (1, 0.0), (0, 0.0)], [4], id="others come"),
+        pytest.param([(1, 0.001), (0, 0.0), (9, 0.0)], [2], id="others come later"),
+        pytest.param([(3, 0.0)], [4], id="enough"),
+        pytest.param([(40, 0.0)], [41], id="all that came in one turn"),
+        pytest.param([(0, 0.002)] * 2, [], id="busy"),
+        pytest.param([(0, 0.002)] * 3, [1], id="busy for too long"),
+    ],
+)
+def test_a_batch_gathers_while_the_reactor_is_busy(turns: list[tuple[int, float]], sizes: list[int]) -> None:
+    """Many small batches cost a busy reactor more than one, which waits for it for some milliseconds at most."""
+    pool, reactor = CountedPool(), BusyReactor()
+    batches = Batches("writes", pool, lambda works: Batch(), queue=100, later=reactor.later, clock=lambda: reactor.now)
+    batches.add(lambda _: None)
+    for more, seconds in turns:
+        for _ in range(more):
+            batches.add(lambda _: None)
+        reactor.turn(seconds)
+    assert pool.sizes == sizes
+
+
+def test_results_are_used_in_short_turns() -> None:
+    """A batch of signatures does not hold up whoever connects meanwhile; idle is who has handed out all."""
+    pool, reactor = CountedPool(), BusyReactor()
+    batches = Batches(
+        "writes",
+        pool,
+        lambda works: Batch([(True, None)] * len(works)),
+        queue=100,
+        later=reactor.later,
+        clock=lambda: reactor.now,
+    )
+    used: list[float] = []
+
+    def use(_: None) -> None:
+        reactor.now += 0.0015
+        used.append(reactor.now)
+
+    for _ in range(5):
+        batches.add(lambda _: None).addCallback(use)
+    for _ in range(2):
+        reactor.turn(0.0)
+    idle = batches.idle()
+    pool.go()
+    found = [(len(used), idle.called)]
+    for _ in range(2):
+        reactor.turn(0.0)
+        found.append((len(used), idle.called))
+    assert pool.sizes == [5]
+    assert found == [(2, False), (4, False), (5, True)]
+
+
+def test_overload_keeps_order_bound_and_short_turns() -> None:
+    """Results are used in the order of their commits, wait within the bound, and cost one moment a turn."""
+    pool, reactor = CountedPool(), BusyReactor()
+    batches = Batches(
+        "writes",
+        pool,
+        lambda works: Batch([(True, None)] * len(works)),
+        queue=100,
+        later=reactor.later,
+        clock=lambda: reactor.now,
+    )
+    used: list[int] = []
+    refused, added = [], itertools.count()
+
+    def use(number: int) -> None:
+        reactor.now += 0.0015
+        used.append(number)
+
+    def add(count: int) -> None:
+        for number in itertools.islice(added, count):
+            batches.add(lambda _: None).addCallbacks(
+                lambda _, number=number: use(number), lambda _, number=number: refused.append(number)
+            )
+
+    longest, most = 0.0, 0
+    for _ in range(200):
+        add(5)
+        pool.go()
+        before = len(used)
+        reactor.turn(0.0)
+        longest = max(longest, (len(used) - before) * 0.0015)
+        most = max(most, next(added) - len(used) - len(refused))
+        refused.append(-1)
+    assert used == sorted(used)
+    assert longest < 0.004
+    assert refused.count(-1) < len(refused)
+    assert most <= 100 + 64
 
 
 def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
@@ -324,6 +440,9 @@ def test_lost_connection_is_made_anew(new_postgresql: Callable[[], str]) -> None
 
 def test_empty_database_becomes_the_head(database_url: str) -> None:
     """INIT-1: made once; made again changes nothing; the tables are those that the program works with."""
+    if database_url.startswith("postgresql"):
+        # Databases of the fixture have the tables already.
+        execute(database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     assert schema_state(database_url) is SchemaState.EMPTY
     with pytest.raises(ConfigError, match="pikachu init"):
         open_store(database_url)

@@ -19,7 +19,7 @@ from pikachu.core.recovery_interfaces import RecoveryDecision
 from pikachu.storage.settings import StoreSettings
 from pikachu.x509.bound_names import read_bound_names
 from pikachu.x509.crl import crl_entry
-from tests.support.databases import NOW, Opened, event, execute, opened, seal
+from tests.support.databases import CONSOLE, NOW, Opened, event, execute, opened, seal
 
 DAY = timedelta(days=1)
 HOLD = RevocationReason.CERTIFICATE_HOLD
@@ -94,6 +94,21 @@ def test_states(db: Opened) -> None:
             assert found == [one for one in every if one.state(NOW + days * DAY) is state], (days, state)
     assert names(db, 6 * DAY, filters={"state": "due"}) == ["nine"]
     assert names(db, 8 * DAY, filters={"state": "overdue"}) == ["nine", "revoked"]
+
+
+def test_expiry(db: Opened) -> None:
+    """By the end of the current certificate, also together with a state; not by that of an earlier certificate."""
+    for days, name in ((9, "nine"), (40, "forty"), (400, "long"), (20, "forty"), (40, "forty")):
+        db.issue(name, intent={"not_after": NOW + days * DAY, "not_before": NOW})
+    assert names(db, filters={"expires": "10d"}) == ["nine"]
+    assert names(db, filters={"expires": "30d"}) == ["nine"]
+    assert names(db, filters={"expires": "60d"}) == ["nine", "forty"]
+    assert names(db, 8 * DAY, filters={"expires": "30d", "state": "overdue"}) == ["nine"]
+    assert names(db, 8 * DAY, filters={"expires": "60d", "state": "ok"}) == ["forty"]
+    end = f"{NOW + 40 * DAY:%Y-%m-%d}"
+    assert names(db, filters={"expires_from": end, "expires_to": end}) == ["forty"]
+    with pytest.raises(MalformedRequest):
+        names(db, filters={"expires": "soon"})
 
 
 def test_status_changes(db: Opened) -> None:
@@ -265,7 +280,7 @@ def test_a_retired_device_is_not_approved(db: Opened) -> None:
     db.get(db.store.retire_device(record.device_id or 0, RevocationReason.SUPERSEDED, retired_event, NOW))
     intent = db.intent(db.request("pump"), "pump", device="pump")
     with pytest.raises(RetiredDevice):
-        db.get(db.store.approve(pending.request_id, intent, "root", event(), NOW))
+        db.get(db.store.approve(pending.request_id, intent, CONSOLE, event(), NOW))
     with pytest.raises(RetiredDevice):
         db.get(db.store.begin(db.request("pump", dedupe=b"repeated"), None, NOW))
 

@@ -209,7 +209,7 @@ def test_one_of_many_edits_of_a_version_is_made(db: Opened, kind: str) -> None:
     assert winner.updated_by == winner.name.replace("of", "user")
     lost = [one for one in found if isinstance(one, Exception)]
     assert {type(one) for one in lost} == {EditConflict}
-    assert f"{winner.updated_by} changed this" in str(lost[0])
+    assert f"was changed by {winner.updated_by} on" in str(lost[0])
     assert "on 2026-01-01 at 13:00:00 UTC" in str(lost[0])
     updates = db.get(db.store.events(ListQuery(filters={"type": "update"}))).items
     assert [one.event.actor for one in updates] == [winner.updated_by]
@@ -265,7 +265,7 @@ def test_what_an_earlier_version_stored_is_edited(database_url: str) -> None:
         old = db.get(db.store.policies(ListQuery())).items[0]
         assert (old.version, old.updated_by) == (1, None)
         assert db.get(db.store.update_policy(replace(old, days=3), by("alice"), LATER)).version == 2
-        with pytest.raises(EditConflict, match="alice changed this policy on"):
+        with pytest.raises(EditConflict, match="This policy was changed by alice on"):
             db.get(db.store.update_policy(old, by("bob"), LATER))
         first = db.get(db.store.templates(ListQuery())).items[0]
         assert (first.version, first.updated_by) == (1, None)

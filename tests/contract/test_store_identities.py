@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.list_queries import ListQuery
 from tests.support.databases import NOW, Opened, event
@@ -34,10 +34,14 @@ def test_life(db: Opened) -> None:
     assert db.get(db.store.delete_identities(7))
     assert not db.get(db.store.delete_identities(7))
     assert [one.name for one in db.get(db.store.identity_lists(ListQuery(q="PUM"))).items] == ["pumps"]
-    db.get(db.store.delete_identity_list(identity, event("delete"), NOW))
+    with pytest.raises(EditConflict, match="changed by root on "):
+        db.get(db.store.delete_identity_list(found, event("delete"), NOW))
+    assert db.get(db.store.is_listed("pumps", "b"))
+    current = db.get(db.store.identity_list(identity))
+    db.get(db.store.delete_identity_list(current, event("delete"), NOW))
     assert not db.get(db.store.is_listed("pumps", "b"))
     assert db.get(db.store.identity_list_by_name("pumps")) is None
     with pytest.raises(NotFound):
         db.get(db.store.identity_list(identity))
     with pytest.raises(NotFound):
-        db.get(db.store.delete_identity_list(identity, event("delete"), NOW))
+        db.get(db.store.delete_identity_list(current, event("delete"), NOW))

@@ -12,7 +12,7 @@ from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import NewChallengePassword
 from pikachu.core.model.requests import RequestState
-from tests.support.databases import NOW, Opened, event, seal
+from tests.support.databases import CONSOLE, NOW, Opened, event, seal
 
 
 def test_issued_certificate_is_found_again(db: Opened) -> None:
@@ -110,16 +110,16 @@ def test_approval(db: Opened) -> None:
     with pytest.raises(IssuanceFailed):
         db.complete(begun.request_id)
     intent = db.intent(request, subject="CN=approved")
-    approved = db.get(db.store.approve(begun.request_id, intent, "admin", event("approve"), NOW))
-    assert (approved.state, approved.decided_by, approved.serial) == (RequestState.ISSUING, "admin", intent.serial)
+    approved = db.get(db.store.approve(begun.request_id, intent, CONSOLE, event("approve"), NOW))
+    assert (approved.state, approved.decided_by, approved.serial) == (RequestState.ISSUING, CONSOLE.name, intent.serial)
     assert db.get(db.store.requests(pending)).items == ()
     with pytest.raises(Conflict):
-        db.get(db.store.approve(begun.request_id, intent, "admin", event("approve"), NOW))
+        db.get(db.store.approve(begun.request_id, intent, CONSOLE, event("approve"), NOW))
     with pytest.raises(Conflict):
         db.get(db.store.reject(begun.request_id, "admin", "no", event("reject"), NOW))
     assert db.complete(begun.request_id).subject == "CN=approved"
     with pytest.raises(NotFound):
-        db.get(db.store.approve(99, intent, "admin", event("approve"), NOW))
+        db.get(db.store.approve(99, intent, CONSOLE, event("approve"), NOW))
 
 
 def test_rejection_frees_the_challenge(db: Opened) -> None:

@@ -85,6 +85,36 @@ def test_end(db: Opened) -> None:
     assert len(db.get(db.store.events(ListQuery(filters={"resource_type": "job"}))).items) == 4
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        ((RowState.FAILED, RowState.FAILED), JobState.FAILED),
+        ((RowState.FAILED, RowState.DONE), JobState.COMPLETED),
+        ((RowState.DONE, RowState.DONE), JobState.COMPLETED),
+        ((RowState.FAILED,), JobState.RUNNING),
+        ((), JobState.CANCELLED),
+    ],
+)
+def test_state(db: Opened, outcomes: tuple[RowState, ...], state: JobState) -> None:
+    """A job whose objects all failed has failed: where it is read, listed, filtered, sorted and counted."""
+    add(db, 3)
+    job = add(db, 1, 2)
+    rows = db.get(db.store.begin_rows(job.id, 2)) or []
+    ended = [RowOutcome(row.id, "x", outcome) for row, outcome in zip(rows, outcomes, strict=False)]
+    db.get(db.store.record_rows(job.id, ended, NOW))
+    if state is not JobState.RUNNING:
+        end = JobState.CANCELLED if state is JobState.CANCELLED else JobState.COMPLETED
+        assert db.get(db.store.end_job(job.id, end, "", event, NOW)).state is state
+    assert db.get(db.store.job(job.id)).state is state
+    listed = db.get(db.store.jobs(ListQuery(sort="state"))).items
+    assert [one.state.value for one in listed] == sorted((state.value, JobState.RUNNING.value))
+    for wanted in JobState:
+        found = db.get(db.store.jobs(ListQuery(filters={"state": wanted.value}, q="revoke"))).items
+        assert (job.id in [one.id for one in found]) == (wanted is state)
+    expected = {"running": 2} if state is JobState.RUNNING else {"running": 1, state.value: 1}
+    assert db.get(db.store.job_counts()) == expected
+
+
 def test_forgotten(db: Opened) -> None:
     """Old jobs are deleted with their rows, but none that has not ended."""
     old, running = add(db, 1, 2), add(db, 3)

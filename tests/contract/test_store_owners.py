@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 
 import pytest
 
-from pikachu.core.errors import AccountChanged, Conflict, InactiveOwner
+from pikachu.core.approvals import Approver
+from pikachu.core.errors import AccountChanged, Conflict, InactiveOwner, UnknownSerial
 from pikachu.core.interfaces import Begun, Repeated
 from pikachu.core.model.account_objects import NewAccountCertificate, NewKey, NewSession
 from pikachu.core.model.certificates import CertificateRecord
@@ -20,7 +21,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
 from pikachu.core.model.requests import NewCSR
 from pikachu.storage.migrate import SchemaState, migrate
-from tests.support.databases import AS_0002, NOW, Opened, event, execute, opened, seal
+from tests.support.databases import AS_0002, CONSOLE, NOW, Opened, event, execute, opened, seal
 
 HOUR = timedelta(hours=1)
 INACTIVE = [state for state in AccountState if state is not AccountState.ACTIVE]
@@ -136,12 +137,13 @@ def test_no_approval_for_or_by_an_inactive_account(db: Opened, state: AccountSta
     begun = db.get(db.store.begin(request, None, NOW))
     assert isinstance(begun, Begun)
     approving = Event("approve", "request", "1", "approver", actor_id=approver.id)
+    who = Approver("approver", approver.id, allows_own=False)
     put_into(db, approver, state)
     with pytest.raises(InactiveOwner):
-        db.get(db.store.approve(begun.request_id, db.intent(request), "approver", approving, NOW))
+        db.get(db.store.approve(begun.request_id, db.intent(request), who, approving, NOW))
     put_into(db, alice, state)
     with pytest.raises(Conflict, match="reject the request"):
-        db.get(db.store.approve(begun.request_id, db.intent(request), "root", event("approve"), NOW))
+        db.get(db.store.approve(begun.request_id, db.intent(request), CONSOLE, event("approve"), NOW))
 
 
 @pytest.mark.parametrize("state", INACTIVE)
@@ -171,6 +173,21 @@ def test_who_may_act(db: Opened) -> None:
     for nobody in (alice.id + 1, 0, -1, 2**63):
         with pytest.raises(InactiveOwner):
             db.get(db.store.require_active_owner(nobody))
+
+
+def test_a_certificate_comes_with_its_owner(db: Opened) -> None:
+    """One read gives a certificate and its owner as it is, also an inactive one, or none."""
+    alice = add(db)
+    owned, device = db.issue(owner_id=alice.id), db.issue("device-2")
+    assert db.get(db.store.certificate_with_owner(owned.serial)) == (owned, alice)
+    assert db.get(db.store.certificate_with_owner(device.serial)) == (device, None)
+    put_into(db, alice, AccountState.SUSPENDED)
+    _, owner = db.get(db.store.certificate_with_owner(owned.serial))
+    assert owner == replace(alice, state=AccountState.SUSPENDED)
+    db.get(db.store.delete_certificate(owned.id, event("delete"), NOW))
+    for unknown in (owned.serial, 7):
+        with pytest.raises(UnknownSerial):
+            db.get(db.store.certificate_with_owner(unknown))
 
 
 # --- what an earlier version left without an owner ----------------------------------------------
@@ -297,7 +314,7 @@ def test_requests_of_stored_csrs_and_what_was_approved_late(database_url: str) -
         execute(database_url, "UPDATE requests SET owner_id = NULL")
         issued = []
         for request, request_id in ((late, ids[1]), (anonymous, ids[2])):
-            db.get(db.store.approve(request_id, db.intent(request), "root", event("approve"), NOW + HOUR))
+            db.get(db.store.approve(request_id, db.intent(request), CONSOLE, event("approve"), NOW + HOUR))
             issued.append(db.complete(request_id, at=NOW + HOUR).id)
     forget(database_url, alice.id)
     with opened(database_url) as db:

@@ -10,10 +10,11 @@ from sqlalchemy.exc import IntegrityError
 
 from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.lint import LintOverride
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Role
-from pikachu.core.model.policies import LABEL_PROTOCOLS, POLICY_ROLES, Policy
-from tests.support.databases import AS_0007, AS_0026, NOW, Opened, event, execute, opened
+from pikachu.core.model.policies import LABEL_PROTOCOLS, POLICY_ROLES, Policy, PolicyLimits, SystemPolicySettings
+from tests.support.databases import AS_0007, AS_0026, AS_0036, NOW, Opened, event, execute, opened
 
 
 def _defaults(db: Opened, owner_id: int | None) -> dict[str, str | None]:
@@ -145,10 +146,11 @@ def test_roles(db: Opened) -> None:
     store, staff = db.store, (Role.OPERATOR, Role.ADMIN)
     policy = Policy(0, "staff", 30, "[ v3_ext ]\n", system=True, roles=staff)
     assert db.get(store.add_policy(policy, event(), NOW)).roles == staff
-    assert db.get(store.system_roles()) == POLICY_ROLES
-    for roles in (staff, (Role.USER,)):
-        db.get(store.set_system_roles(roles, event("update"), NOW))
-        assert db.get(store.system_roles()) == roles
+    assert db.get(store.system_settings()) == SystemPolicySettings()
+    override = LintOverride("An old client needs it.", "admin", NOW, ("pikachu.criticality",))
+    for settings in (SystemPolicySettings(staff, override), SystemPolicySettings((Role.USER,))):
+        db.get(store.set_system_settings(settings, event("update"), NOW))
+        assert db.get(store.system_settings()) == settings
     assert len(db.get(store.events(ListQuery(filters={"type": "update"}))).items) == 2
 
 
@@ -160,4 +162,28 @@ def test_roles_after_an_upgrade(database_url: str) -> None:
     execute(database_url, *AS_0026)
     with opened(database_url) as db:
         assert db.get(db.store.policy(number)).roles == POLICY_ROLES
-        assert db.get(db.store.system_roles()) == POLICY_ROLES
+        assert db.get(db.store.system_settings()) == SystemPolicySettings()
+
+
+def test_lint_override(db: Opened) -> None:
+    """LNT-1: the override of a policy is kept, and goes when it is saved without."""
+    override = LintOverride("An old client needs it.", "admin", NOW, ("pikachu.criticality", "pkix.x"))
+    policy = Policy(0, "old client", 30, "[ v3_ext ]\n", system=True, lint_override=override)
+    added = db.get(db.store.add_policy(policy, event(), NOW))
+    assert added.lint_override == override
+    assert db.get(db.store.update_policy(replace(added, lint_override=None), event(), NOW)).lint_override is None
+
+
+def test_lint_override_after_an_upgrade(database_url: str) -> None:
+    """Policies that allow other country codes go on doing so."""
+    with opened(database_url) as db:
+        for name, limits in (("abroad", PolicyLimits(other_countries=True)), ("home", PolicyLimits())):
+            db.get(db.store.add_policy(Policy(0, name, 30, "[ v3_ext ]\n", system=True, limits=limits), event(), NOW))
+    execute(database_url, *AS_0036)
+    with opened(database_url) as db:
+        abroad, home = (db.get(db.store.policy_by_name(name)) for name in ("abroad", "home"))
+        assert abroad is not None
+        assert abroad.lint_override is not None
+        assert abroad.lint_override.codes == ("pikachu.country_code",)
+        assert home is not None
+        assert home.lint_override is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from pikachu.core.errors import Conflict, NotFound
@@ -9,7 +11,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Account, AccountState, NewAccount, Role
 from pikachu.core.model.policies import Policy
-from pikachu.core.model.preferences import MAX_SAVED_FILTERS, Preferences, SavedFilter
+from pikachu.core.model.preferences import MAX_SAVED_FILTERS, BackupState, Preferences, SavedFilter, SetupMark
 from tests.support.databases import NOW, Opened, event
 
 
@@ -118,3 +120,21 @@ def test_setup(db: Opened) -> None:
     policy = Policy(0, "lab", 1, "[ v3_ext ]", created_at=NOW, updated_at=NOW)
     db.get(db.store.add_policy(policy, event(), NOW))
     assert db.get(db.store.setup_state()).has_policy
+
+
+def test_backups(db: Opened) -> None:
+    """OPS-3: the newest one counts, and the first failure since; each is in the audit log."""
+    assert db.get(db.store.backup_state()) == BackupState(None, None)
+    before = events(db)
+    for hours in (0, 1):
+        told = Event("back up", "configuration", "pikachu.backup", "cli (root)")
+        db.get(db.store.record_backup(told, NOW + timedelta(hours=hours)))
+    last = SetupMark(NOW + timedelta(hours=1), "cli (root)")
+    assert db.get(db.store.backup_state()) == BackupState(last, None)
+    for hours in (2, 3):
+        failed = Event("fail", "backup", "pikachu.backup", "cron", {"error": "No space left on device"})
+        db.get(db.store.record_failed_backup(failed, NOW + timedelta(hours=hours)))
+    assert db.get(db.store.backup_state()) == BackupState(last, SetupMark(NOW + timedelta(hours=2), "cron"))
+    assert events(db) == before + 4
+    db.get(db.store.record_backup(told, NOW + timedelta(hours=4)))
+    assert db.get(db.store.backup_state()).failed is None

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,9 @@ import pytest
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.account_objects import CertificateTemplate, NewKey
+from pikachu.core.model.batches import NewBatch
 from pikachu.core.model.list_queries import ListQuery
-from pikachu.core.model.people import AccountState, NewAccount, NewToken, Role, Scope
+from pikachu.core.model.people import AccountState, NewAccount, NewChallengePassword, NewToken, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.requests import NewCSR
 from pikachu.operations.search_indexing import SearchIndexing
@@ -91,6 +93,17 @@ def _event(db: Opened, text: str) -> None:
     db.get(db.store.add_event(replace(event(), details={"note": text}), NOW))
 
 
+def _challenge(db: Opened, text: str) -> None:
+    end = NOW + timedelta(days=9)
+    new = NewChallengePassword(hashlib.sha256(text.encode()).digest(), "FFFFFFFF", lambda _: b"sealed", None, end, text)
+    db.get(db.store.add_challenge(new, event(), NOW))
+
+
+def _batch(db: Opened, text: str) -> None:
+    new = NewBatch(text, "System", None, NOW + timedelta(days=9), 1, "device.example.com")
+    db.get(db.store.add_batch(new, event(), NOW))
+
+
 #: List → (adds an object with a text, queries the list).
 LISTS: dict[str, tuple[Callable[[Opened, str], None], Callable[[Opened, ListQuery], Deferred[Any]]]] = {
     "certificates": (_certificate, lambda db, query: db.store.certificates(query, NOW)),
@@ -102,6 +115,8 @@ LISTS: dict[str, tuple[Callable[[Opened, str], None], Callable[[Opened, ListQuer
     "accounts": (_account, lambda db, query: db.store.accounts(query)),
     "tokens": (_token, lambda db, query: db.store.tokens(query)),
     "events": (_event, lambda db, query: db.store.events(query)),
+    "challenge passwords": (_challenge, lambda db, query: db.store.challenges(query, NOW)),
+    "batches": (_batch, lambda db, query: db.store.batches(query, NOW)),
 }
 
 
@@ -163,8 +178,49 @@ def test_other_columns(db: Opened) -> None:
     assert _matches(db, "certificates", "owner-1 two") == []
     assert _matches(db, "certificates", f"two {second.serial:x}"[:20]) == [second.id]
     assert second.id in _matches(db, "certificates", f"{second.id}")
+    # A policy by the words of its name, and a day (UTC) on which something was issued or ends.
+    third = db.issue("three", policy="TLS Server 京都", intent={"not_after": NOW + timedelta(days=400)})
+    assert _matches(db, "certificates", "server tls") == [third.id]
+    assert _matches(db, "certificates", "京都") == [third.id]
+    assert _matches(db, "certificates", "serve") == []
+    end = (NOW + timedelta(days=400)).date()
+    assert _matches(db, "certificates", f"{end}") == [third.id]
+    assert _matches(db, "certificates", f"{end} tls") == [third.id]
+    assert _matches(db, "certificates", f"{end} two") == []
+    assert _matches(db, "certificates", f"{end + timedelta(days=1)}") == []
+    assert _matches(db, "certificates", f"{NOW:%Y-%m-%d}") == [first.id, second.id, third.id]
+    assert _matches(db, "certificates", f"{NOW:%Y-%m-%d} rsa") == [first.id]
+    for text in ("2026-13-45", "0000-00-00", "9999-12-31", "0001-01-01", "2026-02-30"):
+        assert _matches(db, "certificates", text) == [], text
     # A user's own list has no column of users.
     assert db.get(db.store.certificates(ListQuery(q="owner-1", owner_id=1), NOW)).items == ()
+
+
+#: The lists that are searched by day and ID.
+DATED = ("approvals", "csrs", "keys", "events", "templates", "policies", "accounts", "challenge passwords", "batches")
+
+
+@pytest.mark.parametrize("name", ["challenge passwords", "batches"])
+def test_days_of_expiry(name: str, db: Opened) -> None:
+    """UI-2: what expires on a day (UTC)."""
+    LISTS[name][0](db, "first")
+    [only] = _matches(db, name, "")
+    assert _matches(db, name, f"{NOW + timedelta(days=9):%Y-%m-%d}") == [only]
+    assert _matches(db, name, f"{NOW + timedelta(days=8):%Y-%m-%d}") == []
+
+
+@pytest.mark.parametrize("name", DATED)
+def test_days_and_ids(name: str, db: Opened) -> None:
+    """UI-2: what was made on a day (UTC), and what has an id; no part of either is enough."""
+    for text in ("first", "second"):
+        LISTS[name][0](db, text)
+    both = _matches(db, name, "")
+    day = f"{NOW:%Y-%m-%d}"
+    assert set(_matches(db, name, day)) == set(both)
+    assert _matches(db, name, f"second {day}") == [both[-1]]
+    assert both[-1] in _matches(db, name, f"{both[-1]}")
+    for text in (day[:-1], f"{NOW - timedelta(days=1):%Y-%m-%d}", "9999-99-99", f"{day} nothing", "98765"):
+        assert _matches(db, name, text) == [], text
 
 
 @pytest.mark.parametrize("few", [0, 2, 5000])

@@ -278,3 +278,21 @@ def test_no_session_outlives_what_ends_sessions(db: Opened) -> None:
 
 def _becomes(changed: Account, _: Account) -> tuple[Account, Event]:
     return changed, told("change")
+
+
+def test_accounts_by_idle_time(db: Opened) -> None:
+    """USR-4: who was active last comes first, those without a session last, page by page."""
+    people = [add(db, f"person{number}") for number in range(5)]
+    for number, ago in ((3, 9), (0, 600), (4, 5), (4, 900)):
+        sign_in(db, people[number], f"{number} {ago}".encode(), NOW - timedelta(seconds=ago))
+    expected = [people[number].id for number in (4, 3, 0, 1, 2)]
+    for sort, wanted in (("idle", expected), ("-idle", expected[::-1])):
+        found: list[int] = []
+        query = ListQuery(limit=2, sort=sort)
+        while True:
+            page = db.get(db.store.accounts(query))
+            found += [one.id for one in page.items]
+            if page.next_cursor is None:
+                break
+            query = replace(query, cursor=page.next_cursor)
+        assert found == wanted

@@ -1,0 +1,432 @@
+BEGIN TRANSACTION;
+CREATE TABLE account_certificates (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	account_id INTEGER NOT NULL, 
+	fingerprint BLOB NOT NULL, 
+	subject TEXT NOT NULL, 
+	serial TEXT NOT NULL, 
+	not_after BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	FOREIGN KEY(account_id) REFERENCES accounts (id), 
+	UNIQUE (fingerprint)
+);
+INSERT INTO "account_certificates" VALUES(1,1,X'0102','some subject','some serial',1,1);
+CREATE TABLE accounts (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	username TEXT NOT NULL, 
+	name_key TEXT NOT NULL, 
+	email TEXT NOT NULL, 
+	role TEXT NOT NULL, 
+	source TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	password_hash TEXT, 
+	created_at BIGINT NOT NULL, 
+	last_login_at BIGINT, directory_id TEXT, suspended_by_directory SMALLINT DEFAULT '0' NOT NULL, 
+	UNIQUE (name_key)
+);
+INSERT INTO "accounts" VALUES(1,'some username','some name_key','some email','some role','some source','some state','some password_hash',1,1,NULL,0);
+CREATE TABLE audit_events (
+	id INTEGER NOT NULL, 
+	at BIGINT NOT NULL, 
+	type TEXT NOT NULL, 
+	resource_type TEXT NOT NULL, 
+	resource_name TEXT NOT NULL, 
+	actor TEXT NOT NULL, 
+	details TEXT NOT NULL, 
+	owner_id INTEGER, 
+	actor_id INTEGER, 
+	about_account SMALLINT NOT NULL, 
+	previous BLOB NOT NULL, 
+	hash BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "audit_events" VALUES(1,1,'some type','some resource_type','some resource_name','some actor','some details',1,1,1,X'0102',X'0102');
+CREATE TABLE audit_head (
+	id INTEGER NOT NULL, 
+	count INTEGER NOT NULL, 
+	hash BLOB NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "audit_head" VALUES(1,0,X'0000000000000000000000000000000000000000000000000000000000000000');
+CREATE TABLE audit_keys (
+	id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	sealed BLOB NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "audit_keys" VALUES(1,'some name',X'0102',1);
+CREATE TABLE backfills (
+	name TEXT NOT NULL, 
+	"before" INTEGER NOT NULL, 
+	total INTEGER NOT NULL, 
+	PRIMARY KEY (name)
+);
+INSERT INTO "backfills" VALUES('search',2,1);
+INSERT INTO "backfills" VALUES('fingerprints',2,1);
+PRAGMA writable_schema=ON;
+INSERT INTO sqlite_master(type,name,tbl_name,rootpage,sql)VALUES('table','certificate_search','certificate_search',0,'CREATE VIRTUAL TABLE certificate_search USING fts5(content, content = '''', tokenize = ''trigram'', detail = none)');
+CREATE TABLE 'certificate_search_config'(k PRIMARY KEY, v) WITHOUT ROWID;
+INSERT INTO "certificate_search_config" VALUES('version',4);
+CREATE TABLE 'certificate_search_data'(id INTEGER PRIMARY KEY, block BLOB);
+INSERT INTO "certificate_search_data" VALUES(1,X'');
+INSERT INTO "certificate_search_data" VALUES(10,X'00000000000000');
+CREATE TABLE 'certificate_search_docsize'(id INTEGER PRIMARY KEY, sz BLOB);
+CREATE TABLE 'certificate_search_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID;
+CREATE TABLE certificates (
+	id INTEGER NOT NULL, 
+	serial TEXT NOT NULL, 
+	issuer_id INTEGER NOT NULL, 
+	subject TEXT NOT NULL, 
+	common_name TEXT NOT NULL, 
+	name_key TEXT NOT NULL, 
+	key_type TEXT NOT NULL, 
+	key_id BLOB NOT NULL, 
+	not_before BIGINT NOT NULL, 
+	not_after BIGINT NOT NULL, 
+	method TEXT NOT NULL, 
+	owner_id INTEGER, 
+	policy TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	revoked_at BIGINT, 
+	reason SMALLINT, 
+	deleted_at BIGINT, 
+	der BLOB NOT NULL, infrastructure TEXT, sans TEXT, search_text TEXT, fingerprint BLOB, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(issuer_id) REFERENCES issuers (id)
+);
+INSERT INTO "certificates" VALUES(1,'some serial',1,'some subject','some common_name','some name_key','some key_type',X'0102',1,1,'some method',1,'some policy',1,1,1,1,X'0102',NULL,NULL,NULL,NULL);
+CREATE TABLE challenges (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	lookup BLOB NOT NULL, 
+	prefix TEXT NOT NULL, 
+	sealed BLOB NOT NULL, 
+	owner_id INTEGER, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	reserved_by INTEGER, 
+	consumed_at BIGINT, 
+	consumed_serial TEXT, label TEXT DEFAULT '' NOT NULL, subject TEXT, sans TEXT, subject_der BLOB, san_der BLOB, 
+	UNIQUE (lookup)
+);
+INSERT INTO "challenges" VALUES(1,X'0102','some prefix',X'0102',1,1,1,1,1,'some consumed_serial','',NULL,NULL,NULL,NULL);
+CREATE TABLE crl_entries (
+	serial TEXT NOT NULL, 
+	issuer_id INTEGER NOT NULL, 
+	change_id INTEGER NOT NULL, 
+	not_after BIGINT NOT NULL, 
+	entry BLOB NOT NULL, 
+	PRIMARY KEY (serial)
+);
+INSERT INTO "crl_entries" VALUES('some serial',1,1,1,X'0102');
+CREATE TABLE crls (
+	issuer_id INTEGER NOT NULL, 
+	number BIGINT NOT NULL, 
+	this_update BIGINT NOT NULL, 
+	next_update BIGINT NOT NULL, 
+	entries BIGINT NOT NULL, 
+	last_change INTEGER NOT NULL, 
+	PRIMARY KEY (issuer_id, number)
+);
+INSERT INTO "crls" VALUES(1,1,1,1,1,1);
+CREATE TABLE csrs (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	der BLOB NOT NULL, 
+	subject TEXT NOT NULL, 
+	key_type TEXT NOT NULL, 
+	owner_id INTEGER, 
+	created_at BIGINT NOT NULL, 
+	state TEXT NOT NULL
+, key_id INTEGER, template TEXT, certificate_id INTEGER);
+INSERT INTO "csrs" VALUES(1,'some name',X'0102','some subject','some key_type',1,1,'some state',NULL,NULL,NULL);
+CREATE TABLE issuers (
+	id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	key_identifier BLOB NOT NULL, 
+	certificate BLOB NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	crl_number BIGINT NOT NULL, 
+	PRIMARY KEY (id), 
+	UNIQUE (key_identifier)
+);
+INSERT INTO "issuers" VALUES(1,'some name',X'0102',X'0102',1,1);
+CREATE TABLE job_rows (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	job_id INTEGER NOT NULL, 
+	object_id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	message TEXT NOT NULL, 
+	ended_at BIGINT, 
+	FOREIGN KEY(job_id) REFERENCES jobs (id)
+);
+INSERT INTO "job_rows" VALUES(1,1,1,'some name','some state','some message',1);
+CREATE TABLE jobs (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	action TEXT NOT NULL, 
+	resource TEXT NOT NULL, 
+	arguments TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	actor TEXT NOT NULL, 
+	owner_id INTEGER NOT NULL, 
+	scopes TEXT NOT NULL, 
+	address TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	total BIGINT NOT NULL, 
+	done BIGINT NOT NULL, 
+	failed BIGINT NOT NULL, 
+	message TEXT NOT NULL
+);
+INSERT INTO "jobs" VALUES(1,'some action','some resource','some arguments','some state','some actor',1,'some scopes','some address',1,1,1,1,1,'some message');
+CREATE TABLE keys (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	key_type TEXT NOT NULL, 
+	key_id BLOB NOT NULL, 
+	spki BLOB NOT NULL, 
+	sealed BLOB NOT NULL, 
+	owner_id INTEGER, 
+	created_at BIGINT NOT NULL
+);
+INSERT INTO "keys" VALUES(1,'some name','some key_type',X'0102',X'0102',X'0102',1,1);
+CREATE TABLE leases (
+	name TEXT NOT NULL, 
+	holder TEXT NOT NULL, 
+	until BIGINT NOT NULL, 
+	terms BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+);
+INSERT INTO "leases" VALUES('some name','some holder',1,1);
+CREATE TABLE nodes (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	started_at BIGINT NOT NULL, 
+	seen_at BIGINT NOT NULL
+);
+INSERT INTO "nodes" VALUES(1,'some name',1,1);
+CREATE TABLE owner_revocations (
+	account_id INTEGER NOT NULL, 
+	reason SMALLINT NOT NULL, 
+	actor TEXT NOT NULL, 
+	actor_id INTEGER, 
+	PRIMARY KEY (account_id), 
+	FOREIGN KEY(account_id) REFERENCES accounts (id)
+);
+INSERT INTO "owner_revocations" VALUES(1,1,'some actor',1);
+CREATE TABLE pikachu_schema (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT pikachu_schema_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO "pikachu_schema" VALUES('0017');
+CREATE TABLE policies (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	days BIGINT NOT NULL, 
+	extensions TEXT NOT NULL, 
+	system SMALLINT NOT NULL, 
+	use_for_est SMALLINT NOT NULL, 
+	use_for_scep SMALLINT NOT NULL, 
+	owner_id INTEGER, 
+	issuer TEXT, 
+	approval TEXT NOT NULL, 
+	limits TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, version BIGINT DEFAULT 1 NOT NULL, updated_by TEXT, default_for_est SMALLINT DEFAULT 0 NOT NULL, default_for_scep SMALLINT DEFAULT 0 NOT NULL, 
+	UNIQUE (name)
+);
+INSERT INTO "policies" VALUES(1,'some name',1,'some extensions',1,1,1,1,'some issuer','some approval','{}',1,1,1,NULL,1,1);
+CREATE TABLE published_crls (
+	key_identifier BLOB NOT NULL, 
+	version BIGINT NOT NULL, 
+	der BLOB NOT NULL, 
+	PRIMARY KEY (key_identifier)
+);
+INSERT INTO "published_crls" VALUES(X'0102',1,X'0102');
+CREATE TABLE recovered_revocations (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	issuer_id INTEGER NOT NULL, 
+	serial TEXT NOT NULL, 
+	revoked_at BIGINT NOT NULL, 
+	reason SMALLINT NOT NULL, 
+	not_after BIGINT NOT NULL, 
+	was_on_hold SMALLINT NOT NULL, 
+	recovered_at BIGINT NOT NULL, 
+	decision TEXT
+);
+INSERT INTO "recovered_revocations" VALUES(1,1,'some serial',1,1,1,1,1,'some decision');
+CREATE TABLE requests (
+	id INTEGER NOT NULL, 
+	state TEXT NOT NULL, 
+	method TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	key_type TEXT NOT NULL, 
+	key_id BLOB NOT NULL, 
+	policy TEXT NOT NULL, 
+	issuer TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	owner_id INTEGER, 
+	address TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	dedupe BLOB, 
+	dedupe_until BIGINT, 
+	transaction_digest BLOB, 
+	requester_key BLOB, 
+	challenge_id INTEGER, 
+	label TEXT, 
+	validity_days BIGINT, 
+	details TEXT, 
+	serial TEXT, 
+	issuer_id INTEGER, 
+	certified_subject TEXT, 
+	common_name TEXT, 
+	not_before BIGINT, 
+	not_after BIGINT, 
+	process TEXT, 
+	certificate_id INTEGER, 
+	decided_at BIGINT, 
+	decided_by TEXT, 
+	reason TEXT, 
+	revoked_at BIGINT, 
+	revocation_reason SMALLINT, 
+	csr BLOB, 
+	tbs BLOB, csr_id INTEGER, added_names BLOB, 
+	PRIMARY KEY (id), 
+	UNIQUE (dedupe)
+);
+INSERT INTO "requests" VALUES(1,'some state','some method','some subject','some key_type',X'0102','some policy','some issuer','some principal',1,'some address',1,X'0102',1,X'0102',X'0102',1,'some label',1,'some details','some serial',1,'some certified_subject','some common_name',1,1,'some process',1,1,'some decided_by','some reason',1,1,X'0102',X'0102',NULL,NULL);
+CREATE TABLE service_credentials (
+	id INTEGER NOT NULL, 
+	key_identifier BLOB NOT NULL, 
+	purpose TEXT NOT NULL, 
+	certificate BLOB NOT NULL, 
+	sealed_key BLOB NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "service_credentials" VALUES(1,X'0102','some purpose',X'0102',X'0102',1);
+CREATE TABLE sessions (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	digest BLOB NOT NULL, 
+	account_id INTEGER NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	last_seen_at BIGINT NOT NULL, 
+	confirmed_at BIGINT, 
+	address TEXT NOT NULL, 
+	agent TEXT NOT NULL, 
+	FOREIGN KEY(account_id) REFERENCES accounts (id), 
+	UNIQUE (digest)
+);
+INSERT INTO "sessions" VALUES(1,X'0102',1,1,1,1,'some address','some agent');
+CREATE TABLE status_changes (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	issuer_id INTEGER NOT NULL, 
+	serial TEXT NOT NULL, 
+	replaces INTEGER NOT NULL
+);
+INSERT INTO "status_changes" VALUES(1,1,'some serial',1);
+CREATE TABLE templates (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	profile_type TEXT NOT NULL, 
+	origin TEXT NOT NULL, 
+	content TEXT NOT NULL, 
+	for_requests SMALLINT NOT NULL, 
+	for_extensions SMALLINT NOT NULL, 
+	owner_id INTEGER, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL
+, version BIGINT DEFAULT 1 NOT NULL, updated_by TEXT);
+INSERT INTO "templates" VALUES(1,'some name','some profile_type','some origin','some content',1,1,1,1,1,1,NULL);
+CREATE TABLE tokens (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	account_id INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	digest BLOB NOT NULL, 
+	scopes TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT, 
+	last_used_at BIGINT, 
+	FOREIGN KEY(account_id) REFERENCES accounts (id), 
+	CONSTRAINT tokens_name UNIQUE (account_id, name), 
+	UNIQUE (digest)
+);
+INSERT INTO "tokens" VALUES(1,1,'some name',X'0102','some scopes',1,1,1);
+CREATE INDEX audit_events_account ON audit_events (id) WHERE about_account = 1;
+CREATE INDEX audit_events_kind ON audit_events (resource_type, type, id);
+CREATE INDEX audit_events_name ON audit_events (resource_name, id);
+CREATE INDEX audit_events_owner ON audit_events (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX challenges_end ON challenges (expires_at, id);
+CREATE INDEX challenges_owner ON challenges (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX challenges_prefix ON challenges (prefix);
+CREATE INDEX challenges_unused ON challenges (id) WHERE consumed_at IS NULL;
+CREATE INDEX crl_entries_end ON crl_entries (issuer_id, not_after);
+CREATE INDEX crl_entries_order ON crl_entries (issuer_id, change_id);
+CREATE UNIQUE INDEX requests_serial ON requests (serial) WHERE state <> 'issued';
+CREATE INDEX requests_open ON requests (state, id) WHERE state <> 'issued';
+CREATE INDEX requests_open_key ON requests (key_id) WHERE state <> 'issued';
+CREATE INDEX requests_method ON requests (method, id);
+CREATE INDEX requests_owner ON requests (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX requests_transaction ON requests (transaction_digest) WHERE transaction_digest IS NOT NULL;
+CREATE INDEX service_credentials_purpose ON service_credentials (key_identifier, purpose);
+CREATE INDEX status_changes_replacing ON status_changes (issuer_id, id) WHERE replaces > 0;
+CREATE INDEX certificates_issuer ON certificates (issuer_id, id);
+CREATE INDEX certificates_key ON certificates (key_id);
+CREATE INDEX certificates_method ON certificates (method, id);
+CREATE UNIQUE INDEX certificates_serial ON certificates (serial);
+CREATE INDEX certificates_name ON certificates (name_key, id);
+CREATE INDEX certificates_owner ON certificates (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX certificates_revoked ON certificates (id) WHERE revoked_at IS NOT NULL;
+CREATE INDEX requests_approvals ON requests (id) WHERE decided_by IS NOT NULL OR state = 'pending';
+CREATE INDEX sessions_account ON sessions (account_id, id);
+CREATE INDEX sessions_seen ON sessions (last_seen_at);
+CREATE INDEX account_certificates_account ON account_certificates (account_id, id);
+CREATE INDEX keys_owner ON keys (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX keys_key ON keys (key_id);
+CREATE INDEX keys_name ON keys (name, id);
+CREATE INDEX templates_name ON templates (name, id);
+CREATE INDEX templates_owner ON templates (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX csrs_owner ON csrs (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX policies_owner ON policies (owner_id, id) WHERE owner_id IS NOT NULL;
+CREATE INDEX challenges_unused_owner ON challenges (owner_id) WHERE consumed_at IS NULL;
+CREATE INDEX certificates_infrastructure ON certificates (infrastructure, revoked_at, id) WHERE infrastructure IS NOT NULL;
+CREATE UNIQUE INDEX policies_est_default ON policies (owner_id) WHERE default_for_est = 1 AND system = 0;
+CREATE UNIQUE INDEX policies_est_system_default ON policies (system) WHERE default_for_est = 1 AND system = 1;
+CREATE UNIQUE INDEX policies_scep_default ON policies (owner_id) WHERE default_for_scep = 1 AND system = 0;
+CREATE UNIQUE INDEX policies_scep_system_default ON policies (system) WHERE default_for_scep = 1 AND system = 1;
+CREATE UNIQUE INDEX recovered_revocations_serial ON recovered_revocations (serial, issuer_id);
+CREATE INDEX recovered_revocations_undecided ON recovered_revocations (issuer_id, id) WHERE decision IS NULL;
+CREATE INDEX recovered_revocations_waiting ON recovered_revocations (id) WHERE decision IS NULL;
+CREATE INDEX recovered_revocations_date ON recovered_revocations (revoked_at, id);
+CREATE INDEX jobs_owner ON jobs (owner_id, id);
+CREATE INDEX jobs_unended ON jobs (id) WHERE ended_at IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_at);
+CREATE INDEX job_rows_job ON job_rows (job_id, id);
+CREATE INDEX job_rows_unended ON job_rows (job_id, id) WHERE ended_at IS NULL;
+CREATE INDEX challenges_label ON challenges (label, id);
+CREATE INDEX challenges_owner_label ON challenges (owner_id, label, id);
+CREATE INDEX certificates_kind ON certificates (policy, method, key_type, id, not_after, revoked_at, deleted_at, owner_id, issuer_id, created_at, name_key);
+CREATE INDEX certificates_issued ON certificates (created_at, id, not_after, revoked_at, deleted_at, method, owner_id, issuer_id, policy, key_type);
+CREATE INDEX certificates_fingerprint ON certificates (fingerprint);
+CREATE INDEX certificates_end ON certificates (not_after, id, revoked_at, deleted_at, name_key, method, owner_id, issuer_id, policy, key_type, created_at);
+CREATE INDEX certificates_revocation ON certificates (revoked_at, id, deleted_at, not_after, name_key, method, owner_id, issuer_id, serial, policy, key_type, created_at, reason) WHERE revoked_at IS NOT NULL;
+CREATE INDEX certificates_deleted ON certificates (owner_id, key_type, method, created_at, infrastructure) WHERE deleted_at IS NOT NULL;
+CREATE INDEX csrs_certificate ON csrs (certificate_id);
+PRAGMA writable_schema=OFF;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('accounts',1);
+INSERT INTO "sqlite_sequence" VALUES('challenges',1);
+INSERT INTO "sqlite_sequence" VALUES('csrs',1);
+INSERT INTO "sqlite_sequence" VALUES('policies',1);
+INSERT INTO "sqlite_sequence" VALUES('status_changes',1);
+INSERT INTO "sqlite_sequence" VALUES('tokens',1);
+INSERT INTO "sqlite_sequence" VALUES('keys',1);
+INSERT INTO "sqlite_sequence" VALUES('templates',1);
+INSERT INTO "sqlite_sequence" VALUES('account_certificates',1);
+INSERT INTO "sqlite_sequence" VALUES('sessions',1);
+INSERT INTO "sqlite_sequence" VALUES('nodes',1);
+INSERT INTO "sqlite_sequence" VALUES('recovered_revocations',1);
+INSERT INTO "sqlite_sequence" VALUES('jobs',1);
+INSERT INTO "sqlite_sequence" VALUES('job_rows',1);
+COMMIT;
