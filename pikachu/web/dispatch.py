@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
-from werkzeug.exceptions import MethodNotAllowed
-from werkzeug.routing import RequestRedirect
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, RequestRedirect
 
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock
@@ -41,18 +43,74 @@ def take_whole_path(request: BoundedRequest) -> bool:
     return True
 
 
-def endpoint(
-    name: str, serve: Callable[[BoundedRequest, Mapping[str, str]], Coroutine[Any, Any, IResource]], clock: IClock
-) -> Any:
-    """Return the function that Klein calls for a route; it is cancelled after :data:`TIME_LIMIT`."""
+#: Method, path in Werkzeug's syntax, and name of a route.
+RouteKey: TypeAlias = tuple[str, str, str]
+Serve: TypeAlias = Callable[[BoundedRequest, Mapping[str, str]], Coroutine[Any, Any, IResource]]
+Fail: TypeAlias = Callable[[BoundedRequest, Failure], Any]
 
-    def answer(request: BoundedRequest, **path: str) -> Deferred[IResource]:
-        work = Deferred.fromCoroutine(serve(request, path))
+
+class Dispatcher:
+    """Dispatches requests to routes through Klein.
+
+    :param routes: what serves each route; it is cancelled after :data:`TIME_LIMIT`.
+    :param unrouted: returns the answer to a request without a route.
+    :param failed: returns the answer when serving has failed.
+    :param strict_slashes: whether a path with another number of slashes at its end is another path.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[RouteKey, Serve],
+        clock: IClock,
+        *,
+        unrouted: Fail,
+        failed: Fail,
+        strict_slashes: bool = True,
+    ) -> None:
+        self.serves = dict(routes)
+        self.clock = clock
+        self.unrouted = unrouted
+        self.failed = failed
+        self._resource = _klein_app(tuple(routes), strict_slashes).__get__(self, Dispatcher).resource()
+
+    def render(self, request: BoundedRequest) -> int:
+        """Answer the request."""
+        return int(self._resource.render(request))
+
+
+class _Id(BaseConverter):
+    """Match an object's id; any other segment in its place gives 404."""
+
+    regex = "[0-9]{1,19}"
+
+
+@cache
+def _klein_app(routes: tuple[RouteKey, ...], strict_slashes: bool) -> Any:
+    """Return the Klein app of these routes, to be bound to a dispatcher.
+
+    Compiling hundreds of routes takes half a second, and the servers of a process differ only in what serves them.
+    """
+    app = Klein()
+    app.url_map.converters["id"] = _Id
+    # The first matching handler applies: with Exception before it, 404 and 405 would become 500.
+    app.handle_errors(HTTPException)(lambda dispatcher, request, failure: dispatcher.unrouted(request, failure))
+    app.handle_errors(Exception)(lambda dispatcher, request, failure: dispatcher.failed(request, failure))
+    for key in routes:
+        method, path, _ = key
+        app.route(path, methods=[method], endpoint=f"{method} {path}", strict_slashes=strict_slashes)(_endpoint(key))
+    return app
+
+
+def _endpoint(key: RouteKey) -> Any:
+    """Return the function that Klein calls for a route."""
+
+    def answer(dispatcher: Dispatcher, request: BoundedRequest, **path: str) -> Deferred[IResource]:
+        work = Deferred.fromCoroutine(dispatcher.serves[key](request, path))
         if not work.called:
-            work.addTimeout(TIME_LIMIT, clock)  # type: ignore[arg-type]
+            work.addTimeout(TIME_LIMIT, dispatcher.clock)  # type: ignore[arg-type]
         return work
 
-    answer.__name__ = name
+    answer.__name__ = key[2]
     return answer
 
 

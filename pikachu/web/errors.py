@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
@@ -11,10 +11,12 @@ from typing import Final
 from pikachu.core.errors import (
     AccountChanged,
     AuthenticationFailed,
+    BadBackup,
     BadCSR,
     BadPublicKey,
     BadTemplate,
     BadTime,
+    BrokerUnavailable,
     ConfirmationRequired,
     Conflict,
     DirectoryUnavailable,
@@ -22,10 +24,12 @@ from pikachu.core.errors import (
     InactiveOwner,
     IssuanceFailed,
     IssuerRevoked,
+    LintFailed,
     MalformedRequest,
     MessageCheckFailed,
     NotAuthorized,
     NotFound,
+    NoticeNotDelivered,
     Overloaded,
     PikachuError,
     PolicyViolation,
@@ -44,6 +48,8 @@ from pikachu.core.errors import (
     UnsupportedAlgorithm,
     entry_of,
 )
+from pikachu.core.model.lint import Finding
+from pikachu.core.sentences import sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,7 @@ OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
         MalformedRequest: Outcome(400, "Malformed request"),
         TooLarge: Outcome(413, "Too large"),
         UnsupportedAlgorithm: Outcome(422, "Unsupported algorithm"),
+        BadBackup: Outcome(400, "Bad backup"),
         BadCSR: Outcome(422, "Bad certificate request"),
         BadPublicKey: Outcome(422, "Bad public key"),
         ProofOfPossessionFailed: Outcome(422, "Proof of possession failed"),
@@ -81,6 +88,7 @@ OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
         PolicyViolation: Outcome(422, "Policy violation"),
         IssuerRevoked: Outcome(422, "Issuing CA revoked"),
         RetiredDevice: Outcome(422, "Device retired"),
+        LintFailed: Outcome(422, "Lint failed"),
         BadTemplate: Outcome(422, "Bad template"),
         ConfirmationRequired: Outcome(409, "Confirmation required"),
         NotFound: Outcome(404, "Not found"),
@@ -94,6 +102,8 @@ OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
         StoreUnavailable: Outcome(503, "Database unavailable"),
         SignerUnavailable: Outcome(503, "Signer unavailable"),
         DirectoryUnavailable: Outcome(503, "Directory unavailable"),
+        BrokerUnavailable: Outcome(503, "Broker unavailable"),
+        NoticeNotDelivered: Outcome(503, "Notice not delivered"),
         SecretKeyChanged: Outcome(503, "Secret key changed"),
         Overloaded: Outcome(503, "Overloaded"),
         IssuanceFailed: Outcome(500, "Issuance failed"),
@@ -122,6 +132,7 @@ class Problem:
     :param type: a URI; ``about:blank`` where the status is sufficient (RFC 9457 section 4.2.1).
     :param failure_id: id of the failure in the log.
     :param headers: of the response.
+    :param findings: the errors of lint.
     """
 
     status: int
@@ -130,6 +141,7 @@ class Problem:
     detail: str
     failure_id: str | None = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return the members of the problem details object."""
@@ -142,6 +154,8 @@ class Problem:
         if self.failure_id is not None:
             members["instance"] = f"urn:pikachu:failure:{self.failure_id}"
             members["failure_id"] = self.failure_id
+        if self.findings:
+            members["findings"] = [asdict(finding) for finding in self.findings]
         return members
 
 
@@ -156,17 +170,17 @@ def problem_of(error: PikachuError, failure_id: str | None = None) -> Problem:
     headers: dict[bytes, bytes] = {}
     if isinstance(error, RateLimited | Unavailable):
         headers[b"Retry-After"] = b"%d" % max(1, error.retry_after)
-    return Problem(outcome.status, outcome.type, outcome.title, error.public, failure_id, headers)
+    findings = error.findings if isinstance(error, LintFailed) else ()
+    return Problem(outcome.status, outcome.type, outcome.title, sentence(error.public), failure_id, headers, findings)
 
 
 def status_problem(status: int, detail: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
     """Return a problem that its status describes completely."""
-    return Problem(status, "about:blank", HTTPStatus(status).phrase, detail, None, headers or {})
+    return Problem(status, "about:blank", HTTPStatus(status).phrase, sentence(detail), None, headers or {})
 
 
 def unexpected_problem(failure_id: str) -> Problem:
     """Return the problem for an unexpected failure: the client learns only its id."""
     outcome = OUTCOMES[PikachuError]
-    return Problem(
-        outcome.status, outcome.type, outcome.title, f"something went wrong; the log has it as {failure_id}", failure_id
-    )
+    detail = f"Something went wrong. The server's log has the cause under {failure_id}."
+    return Problem(outcome.status, outcome.type, outcome.title, detail, failure_id)

@@ -14,15 +14,17 @@ from urllib.parse import quote
 
 import pytest
 
+from pikachu.core.model.passkeys import NewPasskey
 from pikachu.core.model.people import SYSTEM, Role, Scope
 from pikachu.core.model.policies import Approval
 from pikachu.core.model.times import utc
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
+from tests.support.databases import NOW, event
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, make_leaf
 from tests.support.recovered import recover, undecided_ids
 from tests.support.rest import REST, csr_pem, make_rest
-from tests.support.stack import DEFAULT_EXTENSIONS, build_core
+from tests.support.stack import DEFAULT_EXTENSIONS, MAIL_SERVER, build_core
 
 CALLERS = (
     *("nobody", "wrong token", "owner", "other", "admin", "read", "enroll", "revoke", "admin scope only"),
@@ -79,6 +81,11 @@ def operators(status: int = 200) -> Statuses:
     return (*admins(status)[:9], status, 403, 403, 403)
 
 
+def staff() -> Statuses:
+    """Admins, operators and auditors, by the scope *operate* or *audit*, which *admin* includes."""
+    return (*operators()[:11], 200, 200)
+
+
 def whole(other: int, status: int, *, auditor: int | None = None) -> Statuses:
     """Tokens with all scopes of their account.
 
@@ -104,6 +111,7 @@ TABLE: dict[str, Statuses] = {
     "DELETE /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
     "POST /api/v1/revocations": own(Scope.REVOKE),
     "GET /api/v1/certificates/<id>/download": own(Scope.READ),
+    "GET /api/v1/certificates/<id>/inclusion-proof": own(Scope.READ),
     "GET /api/v1/approvals": each(Scope.READ),
     "GET /api/v1/approvals/<id>": own(Scope.READ),
     "GET /api/v1/approvals/<id>/preview": own(Scope.READ),
@@ -154,10 +162,20 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/batches/<id>/end": own(Scope.ENROLL),
     "POST /api/v1/batches/<id>/resumption": own(Scope.ENROLL, 409),
     "POST /api/v1/identity-lists": admins(201),
-    "GET /api/v1/identity-lists": admins(),
-    "GET /api/v1/identity-lists/<id>": admins(),
+    "GET /api/v1/identity-lists": staff(),
+    "GET /api/v1/identity-lists/<id>": staff(),
     "PUT /api/v1/identity-lists/<id>": admins(),
     "DELETE /api/v1/identity-lists/<id>": admins(204),
+    "POST /api/v1/housekeeping": admins(202),
+    "GET /api/v1/housekeeping": admins(),
+    "POST /api/v1/notice-rules": admins(201),
+    "GET /api/v1/notice-rules": auditors(),
+    "GET /api/v1/notice-rules/<id>": auditors(),
+    "PUT /api/v1/notice-rules/<id>": admins(),
+    "DELETE /api/v1/notice-rules/<id>": admins(204),
+    "GET /api/v1/notices": auditors(),
+    "GET /api/v1/notices/<id>": auditors(404),
+    "POST /api/v1/notices/test": admins(),
     "GET /api/v1/devices": each(Scope.READ),
     "GET /api/v1/devices/<id>": own(Scope.READ),
     "POST /api/v1/devices/<id>/retirement": own(Scope.REVOKE),
@@ -170,6 +188,12 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/users/<id>/password": admins(204),
     "POST /api/v1/users/<id>/logout": admins(),
     "POST /api/v1/users/<id>/revocation": admins(),
+    "GET /api/v1/users/<id>/lock": auditors(),
+    "DELETE /api/v1/users/<id>/lock": admins(204),
+    "POST /api/v1/users/<id>/password-reset": admins(),
+    "GET /api/v1/users/<id>/second-factors": whole(404, 200, auditor=200),
+    "DELETE /api/v1/users/<id>/second-factors": admins(204),
+    "DELETE /api/v1/passkeys/<id>": whole(404, 204),
     "GET /api/v1/sessions": whole(200, 200),
     "DELETE /api/v1/sessions/<id>": whole(404, 204),
     "POST /api/v1/account-certificates": whole(201, 201),
@@ -195,6 +219,8 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/reports/audit": (401, 401, 403, 403, 200, 403, 403, 403, 403, 403, 403, 200, 403),
     "POST /api/v1/audit-verification": auditors(202),
     "GET /api/v1/audit-verification": auditors(),
+    "GET /api/v1/audit-checkpoint": auditors(),
+    "GET /api/v1/audit-consistency": auditors(),
     "GET /api/v1/status/<serial>": anyone(),
     # The action's own scope, too.
     "POST /api/v1/jobs": (401, 401, 202, 202, 202, 403, 403, 403, 403, 202, 403, 403, 403),
@@ -236,6 +262,10 @@ class World:
         self.rest.good("POST", "/policies", {**body, "system": manual}, who=who, status=201)
         return name
 
+    def rule(self) -> dict[str, object]:
+        """A new rule of notices."""
+        return {"name": f"rule {next(self.count)}", "kind": "crls", "addresses": ["ops@example.com"]}
+
     def made(self, path: str, body: object) -> int:
         """The id of a new object."""
         return int(self.rest.good("POST", path, body, who="alice", status=201)["id"])
@@ -276,6 +306,8 @@ class World:
         elif path.startswith("/identity-lists/<id>"):
             body = {"name": f"list {number}", "identities": "a"}
             new = rest.good("POST", "/identity-lists", body, who="root", status=201)["id"]
+        elif path.startswith("/notice-rules/<id>"):
+            new = rest.good("POST", "/notice-rules", self.rule(), who="root", status=201)["id"]
         elif path.startswith("/devices/<id>"):
             issued = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
             new = rest.good("GET", f"/certificates/{issued}", who="alice")["device_id"]
@@ -299,11 +331,20 @@ class World:
                 rest.call("DELETE", f"/account-certificates/{bound['id']}", who="alice")
             new = self.made("/account-certificates", {"pem": client_pem(rest)})
         elif path.startswith("/sessions/"):
+            # Another test has given her passkeys.
+            result_of(rest.stack.app.second_factors.reset(SYSTEM, rest.accounts["alice"].id))
             adding = rest.stack.app.sessions.login("alice", "password of alice", "192.0.2.7", "a browser")
             new = result_of(adding)[0].id
             # An admin names whose it is.
             path += f"?user_id={rest.accounts['alice'].id}"
-        elif path == "/users/<id>" and route.startswith("GET"):
+        elif path.startswith("/passkeys/"):
+            device = NewPasskey(
+                rest.accounts["alice"].id, f"{number}", "ca.example.org", b"%d" % number, b"", 0, b"", number, ()
+            )
+            passkeys = rest.stack.app.store
+            result_of(passkeys.add_passkey(device, 100, event(), NOW))
+            new = result_of(passkeys.passkeys_of(rest.accounts["alice"].id))[-1].id
+        elif path in ("/users/<id>", "/users/<id>/second-factors") and route.startswith("GET"):
             new = rest.accounts["alice"].id
         elif path.startswith("/users/"):
             new = rest.add(f"user{number}").id
@@ -334,6 +375,9 @@ class World:
             "POST /api/v1/batches": {"label": name, "policy": "System", "names": "a\nb"},
             "POST /api/v1/identity-lists": {"name": name, "identities": "a"},
             "PUT /api/v1/identity-lists/<id>": {"identities": "b"},
+            "POST /api/v1/notice-rules": self.rule(),
+            "PUT /api/v1/notice-rules/<id>": self.rule(),
+            "POST /api/v1/notices/test": {"channel": "mail", "recipient": "ops@example.com"},
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
             "PUT /api/v1/templates/<id>": template,
@@ -361,7 +405,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Alice owns, Bob is another, root administers."""
-    stack = build_core(tmp_path_factory.mktemp("core"))
+    stack = build_core(tmp_path_factory.mktemp("core"), changes=MAIL_SERVER)
     rest = make_rest(stack)
     rest.add("olga", Role.OPERATOR)
     rest.add("audrey", Role.AUDITOR)

@@ -90,10 +90,10 @@ class TestSigning:
             ({"csr": "nonsense!"}, 400, "base64"),
             ({"csr": ""}, 400, "no certificate request"),
             ({"csr": "-----BEGIN CERTIFICATE REQUEST-----\n"}, 400, "END"),
-            ({"csr": 5}, 400, "csr is a text"),
+            ({"csr": 5}, 400, "“csr” must be a string."),
             ({}, 400, "either csr, or csr_id"),
             ({"csr": "x", "password": "y"}, 400, "'password'"),
-            ({"csr": "x", "validity_days": "7"}, 400, "validity_days is a whole number"),
+            ({"csr": "x", "validity_days": "7"}, 400, "“validity_days” must be a whole number."),
             ({"csr": "x", "validity_days": True}, 400, "validity_days"),
             ({"csr": "x", "validity_days": 1.5}, 400, "validity_days"),
             ({"csr": "x", "validity_days": 10**19}, 400, "validity"),
@@ -168,7 +168,10 @@ class TestDownload:
         path = f"/certificates/{made['id']}/download"
         plain = rest.call("GET", path, who="alice")
         assert plain.body.decode() == made["pem"]
-        assert plain.headers["Content-Disposition"] == f'attachment; filename="{made["serial"]}.pem"'
+        assert (
+            plain.headers["Content-Disposition"]
+            == f'attachment; filename="{made["common_name"]}-{str(made["serial"])[:8]}.pem"'
+        )
         assert rest.call("GET", f"{path}?format=pem", who="alice").body == plain.body
         assert rest.call("GET", f"{path}?format=chain", who="alice").body.decode() == made["chain_pem"]
         der = rest.call("GET", f"{path}?format=der", who="alice")
@@ -250,7 +253,8 @@ class TestPreview:
         problem = rest.bad(422, "POST", "/certificates", body, who="alice")
         assert preview["given"] is None
         assert preview["asked"]["subject"] == "CN=device.example.com"
-        assert preview["refusal"] == {name: problem[name] for name in ("status", "title", "detail")}
+        refused = {name: problem[name] for name in ("status", "title", "detail")}
+        assert preview["refusal"] == {**refused, "findings": problem.get("findings", [])}
         rest.bad(404, "POST", "/certificates/preview", {"csr": csr_pem(), "policy": "nothing"}, who="alice")
         rest.bad(400, "POST", "/certificates/preview", {"csr": "nonsense!"}, who="alice")
 

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,13 +18,26 @@ from tests.support.deferreds import result_of
 from tests.support.packages import require_package
 from tests.support.recovered import recover
 from tests.support.rest import REST, csr_pem, make_rest
-from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
+from tests.support.stack import DEFAULT_EXTENSIONS, MAIL_SERVER, Stack, build_core
 
 #: Members whose values the server judges by more than their schema.
 JUDGED_FURTHER: Final = (
     *("csr", "pem", "pkcs12", "crl", "data", "extensions", "content", "template", "email", "name", "limits"),
     *("issuer", "revoke", "serial", "action", "resource", "filter", "arguments"),
     *("subject", "sans", "label", "names", "attributes", "policy", "identities"),
+    *(
+        "kind",
+        "days",
+        "addresses",
+        "webhook",
+        "mqtt",
+        "to_owner",
+        "channel",
+        "recipient",
+        "device",
+        "owner",
+        "checkpoint",
+    ),
 )
 #: Statuses of a refusal for the content of a request, and of one for the state of the objects that it names.
 MALFORMED: Final = (400, 422)
@@ -35,12 +49,20 @@ Json = dict[str, Any]
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[REST]:
     """A server where the administrator has stored one key, whose id is that of the examples."""
-    stack = build_core(tmp_path_factory.mktemp("document"))
+    stack = build_core(tmp_path_factory.mktemp("document"), changes=MAIL_SERVER)
     rest = make_rest(stack)
     key = rest.good("POST", "/keys", {"name": "first", "type": "EC"}, who="root", status=201)
     assert key["id"] == 1
     yield rest
     stack.close()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A new server, which knows a mail server."""
+    made = build_core(tmp_path, changes=MAIL_SERVER)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +92,12 @@ def identity_list(rest: REST) -> str:
     """Create a list of identities."""
     body = {"name": f"list {next(rest.count)}", "identities": "a"}
     return f"{rest.good('POST', '/identity-lists', body, who='root', status=201)['id']}"
+
+
+def notice_rule(rest: REST) -> str:
+    """Create a rule of notices."""
+    body = {"name": f"rule {next(rest.count)}", "kind": "crls", "addresses": ["ops@example.com"]}
+    return f"{rest.good('POST', '/notice-rules', body, who='root', status=201)['id']}"
 
 
 def batch(rest: REST) -> str:
@@ -158,6 +186,10 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /devices/{id}/retirement": device,
     "POST /identity-lists": nothing,
     "PUT /identity-lists/{id}": identity_list,
+    "POST /housekeeping": nothing,
+    "POST /notice-rules": nothing,
+    "PUT /notice-rules/{id}": notice_rule,
+    "POST /notices/test": nothing,
     "POST /certificates/{id}/pfx": certificate_with_key,
     "POST /revocations": nothing,
     "POST /approvals/{id}/approval": approval,
@@ -185,6 +217,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /users/{id}/password": user,
     "POST /users/{id}/logout": user,
     "POST /users/{id}/revocation": suspended_user,
+    "POST /users/{id}/password-reset": user,
     "POST /tokens": nothing,
     "POST /account-certificates": nothing,
     "POST /crls/{ca}": constant("ec"),
@@ -236,6 +269,11 @@ def send(rest: REST, name: str, prepare: Callable[[REST], str], body: object = N
 
 
 # --- the document by itself --------------------------------------------------------------
+
+
+def test_tags_make_good_module_names(document: Json) -> None:
+    """Generators write a tag in snake case, which makes `cr_ls` of "CRLs"."""
+    assert [one["name"] for one in document["tags"] if re.search("[A-Z]{2,}[a-z]", one["name"])] == []
 
 
 def test_every_operation_is_in_the_tables(document: Json) -> None:

@@ -118,10 +118,10 @@ def _job(**body: Any) -> dict[str, Any]:
         (_job(ids=list(range(1001))), "at most 1000"),
         (_job(filter={"color": "red"}, expected=1), "color"),
         (_job(filter={"status": "green"}, expected=1), "status"),
-        (_job(filter={"status": 1}, expected=1), "text"),
+        (_job(filter={"status": 1}, expected=1), "must be a string"),
         (_job(filter={"limit": "1"}, expected=1), "limit"),
-        (_job(filter={"q": ""}, expected=1), "filter.q is empty. Enter a value, or leave q out."),
-        (_job(filter={"status": ""}, expected=1), "filter.status is empty"),
+        (_job(filter={"q": ""}, expected=1), "“filter.q” is empty. Enter a value, or leave “q” out."),
+        (_job(filter={"status": ""}, expected=1), "“filter.status” is empty."),
         (_job(ids=[1], arguments={"reason": "bored"}), "reason"),
         (_job(ids=[1], arguments={"revoke": "superseded"}), "takes no argument"),
         (_job(action="approve", ids=[1]), "not approve"),
@@ -151,8 +151,8 @@ def test_rights_of_each_row(rest: REST, mine: list[CertificateRecord]) -> None:
     job = create(rest, ids=[others.id, mine[0].id, 99_999])
     finish(rest)
     assert results(rest, job) == {
-        others.id: ("failed", "there is no such certificate"),
-        99_999: ("failed", "there is no such certificate"),
+        others.id: ("failed", "There is no such certificate."),
+        99_999: ("failed", "There is no such certificate."),
         mine[0].id: ("done", ""),
     }
     assert set(results(rest, job, state="failed")) == {others.id, 99_999}
@@ -315,7 +315,7 @@ def test_turns(rest: REST, mine: list[CertificateRecord]) -> None:
     long = create(rest, ids=list(range(80_000, 80_900)))
     short = create(rest, "bob", ids=[1])
     rest.clock.pump([0.01] * 6)
-    assert rest.good("GET", f"/jobs/{short['id']}", who="bob")["state"] == "completed"
+    assert rest.good("GET", f"/jobs/{short['id']}", who="bob")["state"] == "failed"
     assert rest.good("GET", f"/jobs/{long['id']}", who="alice")["state"] == "running"
 
 
@@ -351,7 +351,7 @@ def test_a_job_that_waits_holds_up_no_other(tmp_path: Path) -> None:
     for _ in range(4):
         finish(rest)
         stack.app.job_runner.wake()
-    assert result_of(stack.app.store.job(short["id"])).state is JobState.COMPLETED
+    assert result_of(stack.app.store.job(short["id"])).state is JobState.FAILED
     assert result_of(stack.app.store.job(long["id"])).state is JobState.RUNNING
     stack.close()
 
@@ -404,7 +404,7 @@ def test_export(rest: REST, mine: list[CertificateRecord], format_: str) -> None
     job = create(rest, action="export", ids=ids, arguments={"format": format_})
     rest.bad(409, "GET", f"/jobs/{job['id']}/file", who="alice")
     finish(rest)
-    assert results(rest, job)[foreign.id] == ("failed", "there is no such certificate")
+    assert results(rest, job)[foreign.id] == ("failed", "There is no such certificate.")
     for record in (mine[3], mine[5]):
         rest.good("DELETE", f"/certificates/{record.id}", who="alice", status=204)
     path = f"/jobs/{job['id']}/file"
@@ -458,7 +458,7 @@ def test_files_of_former_rights(rest: REST, mine: list[CertificateRecord], role:
     assert rest.call("GET", f"/jobs/{other['id']}/file", who="alice").status == 200
 
 
-@pytest.mark.parametrize("resource", ["keys", "csrs", "challenge-passwords", "users"])
+@pytest.mark.parametrize("resource", ["keys", "csrs", "templates", "challenge-passwords", "users"])
 def test_export_of_others(rest: REST, resource: str) -> None:
     """A CSV of other objects, with a line for each, and without secrets."""
     ids = [rest.accounts["alice"].id] if resource == "users" else list(objects(rest, resource))
@@ -587,7 +587,7 @@ def test_lists(rest: REST, mine: list[CertificateRecord]) -> None:
     assert ids("") == [second["id"], first["id"]]
     assert ids("", "alice") == [first["id"]]
     assert ids("sort=total") == [second["id"], first["id"]]
-    assert ids("action=delete&resource=keys&state=completed") == [second["id"]]
+    assert ids("action=delete&resource=keys&state=failed") == [second["id"]]
     assert ids(f"owner_id={rest.accounts['alice'].id}") == [first["id"]]
     assert ids("q=alice") == [first["id"]]
     rest.bad(400, "GET", "/jobs?state=asleep", who="root")

@@ -171,7 +171,7 @@ def test_request_refusals(rest: REST) -> None:
     rest.bad(404, "POST", "/csrs", {"key_id": key, "template_id": 99}, who="alice")
     wrong = {"key_id": key, "template": REQUEST.replace("CN =", "commonNam =")}
     for path in ("/csrs", "/csrs/preview"):
-        assert "line 7" in rest.bad(422, "POST", path, wrong, who="alice")["detail"]
+        assert "Line 7" in rest.bad(422, "POST", path, wrong, who="alice")["detail"]
 
 
 def test_pfx(rest: REST) -> None:
@@ -228,12 +228,12 @@ def test_import_refusals(rest: REST) -> None:
     for body, status, named in (
         ({"pem": encrypted}, 400, "passphrase"),
         ({"pem": encrypted, "passphrase": "wrong"}, 400, "passphrase"),
-        ({"pem": encrypted, "passphrase": "secret", "type": "EC"}, 400, "has either"),
-        ({"pem": encrypted, "passphrase": "secret", "curve": "prime256v1"}, 400, "has either"),
+        ({"pem": encrypted, "passphrase": "secret", "type": "EC"}, 400, "must have either"),
+        ({"pem": encrypted, "passphrase": "secret", "curve": "prime256v1"}, 400, "must have either"),
         ({"pem": encrypted, "pkcs12": "MAA="}, 400, "either"),
-        ({"type": "EC", "passphrase": "secret"}, 400, "has either"),
-        ({"pem": "hello"}, 400, "no private key"),
-        ({"pem": ""}, 400, "no private key"),
+        ({"type": "EC", "passphrase": "secret"}, 400, "must have either"),
+        ({"pem": "hello"}, 400, "No private key found"),
+        ({"pem": ""}, 400, "No private key found"),
         ({"pkcs12": "?"}, 400, "base64"),
         ({"pkcs12": "MAA="}, 400, ""),
         ({"pem": weak}, 422, "1024"),

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from pikachu.core.model.people import Scope
 from pikachu.x509.crl import crl_pem
+from tests.support.deferreds import result_of
 from tests.support.pki import brought, make_csr
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import DEFAULT_EXTENSIONS, build_core
@@ -224,7 +225,7 @@ class TestPolicies:
     def test_life(self, rest: REST) -> None:
         """POL-1, POL-4: made, used, changed, replaced, deleted."""
         limits = {"keys": ["EC"], "names": ["DNS:*.example.com"], "max_days": 90, "exact_names": True}
-        limits |= {"other_names": ["1.3.6.1.4.1.311.20.2.3"], "other_countries": True}
+        limits |= {"other_names": ["1.3.6.1.4.1.311.20.2.3"]}
         made = self.made(rest, limits=limits)
         assert made["limits"].items() >= limits.items()
         assert (made["owner"], made["system"], made["approval"]) == ("alice", False, "automatic")
@@ -303,7 +304,7 @@ class TestPolicies:
     def test_bad_text(self, rest: REST) -> None:
         """A template's fault is 422 with its line."""
         wrong = {**POLICY, "extensions": "[ v3_ext ]\nkeyUsage = nonsense\n"}
-        assert "line 2" in rest.bad(422, "POST", "/policies", wrong, who="root")["detail"]
+        assert "Line 2" in rest.bad(422, "POST", "/policies", wrong, who="root")["detail"]
 
 
 def test_cas(rest: REST) -> None:
@@ -328,7 +329,7 @@ def test_all_generations(rest: REST) -> None:
         assert one["work"]
         assert rest.good("GET", f"/cas/{one['key_identifier']}") == one
     assert rest.good("GET", "/cas?generation=next")["items"] == []
-    assert "generation is one of" in rest.bad(400, "GET", "/cas?generation=last")["detail"]
+    assert "“generation” must be one of" in rest.bad(400, "GET", "/cas?generation=last")["detail"]
 
 
 def test_crls(rest: REST) -> None:
@@ -346,6 +347,28 @@ def test_crls(rest: REST) -> None:
     assert listed.items() <= made.items()
     rest.bad(409, "POST", "/crls/ec", {"crl": made["pem"]}, who="root")
     rest.bad(404, "POST", "/crls/none", who="root")
+
+
+def test_parts_of_crls(tmp_path: Path) -> None:
+    """CRL-D: the list and the single CRL have the delta CRL and the shards, which are served at their paths."""
+    changes = {("CRL", "delta"): "1h", ("CRL", "shards"): "2", ("CA", "public_url"): "http://ca.example.com"}
+    stack = build_core(tmp_path, changes=changes)
+    result_of(stack.app.publisher.begin())
+    rest = make_rest(stack)
+    listed = rest.good("GET", "/crls")["items"][0]
+    single = rest.good("GET", "/crls/ec")
+    assert listed.items() <= single.items()
+    key = listed["key_identifier"]
+    assert listed["delta"]["der_path"] == f"/crl/{key}-delta.crl"
+    assert [one["pem_path"] for one in listed["shards"]] == [f"/crl/{key}-0.pem", f"/crl/{key}-1.pem"]
+    for part, one in zip(("delta", "0", "1"), (listed["delta"], *listed["shards"]), strict=True):
+        der_path, _ = stack.app.publisher.folder.paths(stack.issuer().key_identifier, part)
+        crl = x509.load_der_x509_crl(der_path.read_bytes())
+        assert one["number"] == crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        assert (one["entries"], one["size"]) == (0, der_path.stat().st_size)
+        assert one["next_update"] == f"{crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}"
+    assert [one["shards"] for one in rest.good("GET", "/crls")["items"]][1:] == [[]]
+    stack.close()
 
 
 def test_an_offline_roots_crl(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pikachu.core.model.certificates import RevocationReason
-from tests.support.rest import REST
+from tests.support.rest import REST, csr_pem
 
 
 def test_statistics(rest: REST) -> None:
@@ -32,5 +32,19 @@ def test_statistics(rest: REST) -> None:
     every = rest.good("GET", "/statistics", who="root")
     assert every["everything"] is True
     assert every["certificates"]["total"] == 3
-    assert (every["accounts_pending"], every["approvals_waiting"]) == (0, 0)
+    assert (every["accounts_pending"], every["approvals_waiting"], every["csrs_to_sign"]) == (0, 0, 0)
     assert every["as_of"].endswith("Z")
+
+
+def test_csrs_to_sign(rest: REST) -> None:
+    """Stored CSRs wait until they are signed or rejected, and are no approvals."""
+    kept = [
+        rest.good("POST", "/csrs", {"csr": csr_pem(f"{name}.example.com")}, who=name, status=201)
+        for name in ("alice", "alice", "alice", "bob")
+    ]
+    rest.good("POST", "/certificates", {"csr_id": kept[0]["id"]}, who="alice", status=201)
+    rest.good("POST", f"/csrs/{kept[1]['id']}/rejection", {"reason": "no"}, who="root")
+    for name, number in (("alice", 1), ("bob", 1), ("root", 2)):
+        counts = rest.good("GET", "/statistics", who=name)
+        assert (counts["csrs_to_sign"], counts["approvals_waiting"]) == (number, 0), name
+        assert len(rest.good("GET", "/csrs?status=pending", who=name)["items"]) == number

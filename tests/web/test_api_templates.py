@@ -67,7 +67,7 @@ class TestTemplates:
             ("PATCH", f"/templates/{mine}", wrong),
         ):
             detail = rest.bad(422, method, path, body, who="bob")["detail"]
-            assert detail.startswith('line 3: keyUsage: unknown name "digitalSignatur", did you mean')
+            assert detail.startswith('Line 3: keyUsage: unknown name "digitalSignatur", did you mean')
         assert len(rest.good("GET", "/templates", who="bob")["items"]) == 1
 
     @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ class TestFiles:
         ):
             rest.bad(400, "POST", path, {"name": "x", "variables": variables}, who="root")
         long = [{"name": "country", "value": "Germany"}]
-        assert "line 9: C: " in rest.bad(422, "POST", path, {"name": "x", "variables": long}, who="root")["detail"]
+        assert "Line 9: C: " in rest.bad(422, "POST", path, {"name": "x", "variables": long}, who="root")["detail"]
         assert rest.good("GET", "/templates", who="root")["items"] == []
 
     def test_own_folder(self, rest: REST, own: Path) -> None:

@@ -43,6 +43,10 @@ def test_pages(stack: Stack, pages: Pages) -> None:
     assert "pump-2.example.com" in page
     assert "other.example.com" not in page
     assert "other.example.com" in root.get("/devices")
+    ending = text_of(alice.get("/devices?expires=30d"))
+    assert "PUMP-1.example.com" in ending
+    assert "pump-2.example.com" not in ending
+    assert "Nothing matches." in text_of(alice.get("/devices?expires=30d&state=overdue"))
     path = f"/devices/{leaf.record.device_id}"
     page = text_of(alice.get(path))
     assert "PUMP-1.example.com" in page
@@ -98,7 +102,8 @@ def test_retire(stack: Stack, pages: Pages) -> None:
     assert "1 certificate revoked, 1 challenge password ended" in page
     assert "Key compromise" in page
     assert "Expired" in page
-    assert alice.post(f"{path}/retire", {"confirm": "retire"}).status == 409
+    assert alice.post(f"{path}/retire", {"confirm": "retire"}).status == 400
+    assert alice.post(f"{path}/retire", {"confirm": "retire", "reason": "superseded"}).status == 409
     record = result_of(stack.app.store.certificate(leaf.record.id))
     assert record.reason is RevocationReason.KEY_COMPROMISE
     assert "Retired" in text_of(alice.get("/devices?state=retired"))
@@ -163,7 +168,8 @@ def test_jobs(stack: Stack) -> None:
         job = rest.good("POST", "/jobs", body, who="alice", status=202)
         rest.clock.pump([1.0] * 5)
         job = rest.good("GET", f"/jobs/{job['id']}", who="alice")
-        assert (job["state"], job["failed"]) == ("completed", failed)
+        state = "failed" if failed else "completed"
+        assert (job["state"], job["failed"]) == (state, failed)
     device = rest.good("GET", f"/devices/{ids[0]}", who="alice")
     assert (device["state"], device["certificates"]) == ("retired", 2)
     results = rest.good("GET", f"/jobs/{job['id']}/results", who="alice")["items"]
@@ -185,7 +191,12 @@ def test_pages_of_identity_lists(pages: Pages) -> None:
     assert root.post(f"{path}/replace", {"identities": "pump-3"}).status == 303
     assert "is on this list" in text_of(root.get(f"{path}?identity=pump-3"))
     assert "is not on this list" in text_of(root.get(f"{path}?identity=pump-1"))
-    assert asks_again(root.post(f"{path}/delete", {"confirm": "no"}))
+    mistyped = root.post(f"{path}/delete", {"confirm": "no", "version": "1"})
+    assert asks_again(mistyped)
+    assert b'name="version" value="1"' in mistyped.body, "the next attempt would delete what nobody has looked at"
+    conflict = root.post(f"{path}/delete", {"confirm": "delete", "version": "1"})
+    assert conflict.status == 409
+    assert b'name="version" value="1"' not in conflict.body
     assert root.post(f"{path}/delete", {"confirm": "delete"}).status == 303
     assert "No lists yet" in root.get("/identity-lists")
 

@@ -73,6 +73,8 @@ KINDS = {
         names_changer=False,
     ),
 }
+#: Lists of identities are replaced as a whole.
+IDENTITIES = {"identities": "pump-1\n"}
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 
 
@@ -105,7 +107,7 @@ class TestREST:
                 assert problem["type"] == "urn:pikachu:problem:edit-conflict"
                 assert "after you loaded it. Your changes were not saved. GET it again" in problem["detail"]
                 if kind.names_changer:
-                    assert re.match(r"root changed this .* on 20..-..-.. at ..:..:.. UTC, ", problem["detail"])
+                    assert re.match(r"This .* was changed by root on 20..-..-.. at ..:..:.. UTC, ", problem["detail"])
         assert tag(rest.call("GET", path, who="root")) == now
         assert len(result_of(rest.stack.app.store.events(ListQuery(limit=1000))).items) == events
         if kind.put is not None:
@@ -146,6 +148,19 @@ class TestREST:
         changed = rest.good("PATCH", path, {"name": "other"}, who="alice")
         assert (changed["validity_days"], changed["name"]) == (7, "other")
 
+    def test_a_stale_list_of_identities(self, rest: REST) -> None:
+        """Neither replaced nor deleted; without the header it is, and so is the current version."""
+        made = rest.call("POST", "/identity-lists", {"name": "pumps", **IDENTITIES}, who="root")
+        path, seen = made.headers["Location"].removeprefix("/api/v1"), tag(made)
+        assert tag(rest.call("GET", path, who="root")) == seen
+        assert rest.call("PUT", path, IDENTITIES, who="root", headers={"If-Match": seen}).status == 200
+        for method, body in (("PUT", IDENTITIES), ("DELETE", None)):
+            problem = rest.bad(412, method, path, body, who="root", headers={"If-Match": seen})
+            assert problem["detail"].startswith("This list was changed by root on 20")
+        rest.good("PUT", path, IDENTITIES, who="root")
+        now = tag(rest.call("GET", path, who="root"))
+        assert rest.call("DELETE", path, who="root", headers={"If-Match": now}).status == 204
+
     def test_new_objects_have_a_tag(self, rest: REST) -> None:
         """The ETag of 201 is that of the object at its address."""
         bodies: dict[str, dict[str, object]] = {
@@ -165,7 +180,7 @@ class TestREST:
         (rest.stack.files.folder / "validity.conf").write_text("100\n")
         rest.clock.advance(2)
         problem = rest.bad(412, "PATCH", "/policies/0", {"validity_days": 5}, who="root", headers={"If-Match": seen})
-        assert problem["detail"].startswith("Somebody changed this policy on 20")
+        assert problem["detail"].startswith("This policy was changed on 20")
         assert rest.good("GET", "/policies/0", who="root")["validity_days"] == 100
 
     def test_the_description_tells_it(self, rest: REST) -> None:
@@ -221,7 +236,7 @@ class TestForms:
         answer = root.post(f"{path}/edit", mine)
         page = answer.body.decode()
         assert answer.status == 409
-        assert re.search(r"root changed this [a-z ]+ on 20..-..-.. at ..:..:.. UTC, after you loaded it\.", page)
+        assert re.search(r"This [a-z ]+ was changed by root on 20..-..-.. at ..:..:.. UTC, after you loaded it\.", page)
         assert "Your changes were not saved." in page
         assert html.escape(THEIRS.strip()) in page.partition('id="saved"')[2].partition("</pre>")[0]
         assert html.escape(MINE.strip()) in page.partition("<textarea")[2].partition("</textarea>")[0]
@@ -256,7 +271,7 @@ def test_what_was_changed_meanwhile_is_not_deleted(
     root.post(f"{path}/edit", {**fields, "version": seen, text: THEIRS})
     answer = alice.post(f"{path}/delete", {"confirm": "delete", "version": seen})
     assert answer.status == 409
-    assert "root changed this" in answer.body.decode()
+    assert "was changed by root on" in answer.body.decode()
     alice.get(path)
     again = version(answer.body.decode())
     assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete", "version": again}))
@@ -282,6 +297,29 @@ def test_no_form_without_a_version(pages: Pages, alice: Visitor, root: Visitor) 
     assert "mine" not in alice.get(template)
     assert result_of(pages.stack.app.store.account(pages.accounts["bob"].id)).role == "user"
     assert "123" not in (pages.stack.files.folder / "validity.conf").read_text()
+
+
+def test_two_admins_replace_one_list(root: Visitor) -> None:
+    """DEV-3: the second upload asks, and says what it would replace; so does the deletion."""
+    made = root.post("/identity-lists", {"name": "pumps", **IDENTITIES})
+    path = made.headers["Location"].partition("?")[0]
+    seen = version(root.get(f"{path}/replace"))
+    assert version(root.get(f"{path}/delete")) == seen
+    wrong = root.post(f"{path}/replace", {"identities": "", "version": seen})
+    assert version(wrong.body.decode()) == seen
+    assert root.post(f"{path}/replace", {"identities": "a\nb\n", "version": seen}).status == 303
+    answer = root.post(f"{path}/replace", {"identities": "mine\n", "version": seen})
+    page = answer.body.decode()
+    assert answer.status == 409
+    assert "This list was changed by root on" in text_of(page)
+    assert "Identities 2" in text_of(page)
+    assert "mine" in page
+    deletion = root.post(f"{path}/delete", {"confirm": "delete", "version": seen})
+    assert deletion.status == 409
+    assert root.post(f"{path}/replace", {"identities": "mine\n", "version": ""}).status == 400
+    assert root.post(f"{path}/replace", {"identities": "mine\n", "version": version(page)}).status == 303
+    again = version(root.get(f"{path}/delete"))
+    assert root.post(f"{path}/delete", {"confirm": "delete", "version": again}).status == 303
 
 
 def test_two_admins_edit_one_account(pages: Pages, root: Visitor) -> None:
@@ -311,7 +349,7 @@ def test_two_admins_set_the_default_validity(pages: Pages, root: Visitor) -> Non
     answer = root.post("/ra/validity", {"default_days": "200", "version": seen})
     page = answer.body.decode()
     assert answer.status == 409
-    assert "root changed this policy on" in page
+    assert "This policy was changed by root on" in page
     assert 'value="100"' in page
     again = version(page.partition('action="/ra/validity"')[2])
     assert root.post("/ra/validity", {"default_days": "200", "version": again}).status == 303

@@ -179,6 +179,7 @@ def test_auditors_read_all_and_change_nothing(world: World) -> None:
                 (
                     "/sessions",
                     "/account-certificates",
+                    "/passkeys",
                     "/tokens",
                     "/inspect",
                     "/audit-verification",
@@ -302,3 +303,21 @@ def test_roles_change(world: World) -> None:
     rest.good("GET", "/certificates", who="eve")
     rest.bad(403, "GET", "/users", who="eve")
     result_of(rest.stack.app.accounts.update(SYSTEM, rest.accounts["eve"].id, role=Role.USER))
+
+
+def test_staff_sees_identity_lists(world: World) -> None:
+    """DEV-3: operators and auditors see the lists and look identities up; administrators change them."""
+    root = world.pages.visitor("root")
+    path = root.post("/identity-lists", {"name": "pumps", "identities": "pump-1"}).headers["Location"].partition("?")[0]
+    for name in STAFF:
+        visitor = world.pages.visitor(name)
+        listed, shown = visitor.get("/identity-lists"), visitor.get(f"{path}?identity=PUMP-1")
+        assert "pumps" in listed
+        assert "is on this list" in text_of(shown)
+        for address in ("/identity-lists/new", f"{path}/replace", f"{path}/delete"):
+            assert address not in listed + shown, (name, address)
+        assert visitor.post(f"{path}/replace", {"identities": "mine"}).status == 403
+    assert f"{path}/replace" in root.get("/identity-lists")
+    assert "Administrators change the lists" in text_of(world.pages.visitor("olga").get("/identity-lists"))
+    assert 'href="/identity-lists"' in world.pages.visitor("audrey").get("/")
+    assert 'href="/identity-lists"' not in world.pages.visitor("alice").get("/")

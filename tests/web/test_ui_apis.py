@@ -13,6 +13,7 @@ import pytest
 
 from pikachu.server.rest import api_routes
 from pikachu.web.api.openapi import describe
+from pikachu.web.ui.api_trial import Trials
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, make_pages, text_of
 
@@ -68,6 +69,8 @@ def test_every_kind_of_endpoint(pages: Pages) -> None:
         "/api/v1/inspect",
     ):
         assert path in said, path
+    assert "/metrics" not in said, "only administrators may ask for them"
+    assert "/metrics" in text_of(pages.visitor("root").get("/apis"))
     texts = "\n".join(commands(page))
     assert "https://ca.example.com/api/v1/certificates" in texts
     assert "https://ca.example.com:4443/.well-known/est/simplereenroll" in texts
@@ -134,6 +137,37 @@ def test_reference_has_every_operation(pages: Pages) -> None:
     assert "src=" not in page.partition("<main")[2]
 
 
+def test_trying_operations(pages: Pages) -> None:
+    """API-2: operations that read are called with the rights of the session; none that changes or shows a secret."""
+    alice, root = pages.visitor("alice"), pages.visitor("root")
+    assert 'action="/apis/try"' in alice.get("/apis/reference")
+    said = html.unescape(alice.get("/apis/try?operation=Certificates.list&limit=5&q=&status="))
+    assert "Answer 200" in said
+    assert '"items": [' in said
+    for query, status in (
+        ("operation=Certificates.list&limit=101", 400),
+        ("operation=Certificates.list&limit=x", 400),
+        ("operation=Certificates.list&status=nonsense", 400),
+        ("operation=Certificates.list&cursor=%3Cb%3E", 400),
+        ("operation=Certificates.get", 400),
+        ("operation=Certificates.get&path-id=%3Cscript%3E", 404),
+        ("operation=Certificates.get&path-id=999999", 404),
+        ("operation=Users.list", 403),
+        ("operation=Certificates.delete&path-id=1", 404),
+        ("operation=ChallengePasswords.password&path-id=1", 404),
+        ("operation=Certificates.download&path-id=1", 404),
+        ("operation=Reports.audit", 404),
+        ("operation=", 404),
+    ):
+        response = alice.request("GET", f"/apis/try?{query}")
+        assert response.status == status, query
+        assert "<script>" not in response.body.decode().partition("<main")[2]
+    assert '"username": "alice"' in html.unescape(root.get("/apis/try?operation=Users.list"))
+    tried = Trials(api_routes(pages.stack.app)).names
+    assert {"Certificates.list", "Statistics.get", "Events.list"} <= tried
+    assert not {name for name in tried if "password" in name.lower() and "." in name and name.endswith("password")}
+
+
 def test_search_in_the_reference(pages: Pages) -> None:
     """API-2: operations are found by words of their method, path, summary and group; parameters are described."""
     alice = pages.visitor("alice")
@@ -157,6 +191,22 @@ def test_every_parameter_is_described(pages: Pages) -> None:
     ]
     assert parameters
     assert all(re.fullmatch(r"[A-Z].*\.", parameter["description"]) for parameter in parameters)
+
+
+def test_descriptions_of_schemas(pages: Pages) -> None:
+    """API-2: they are Markdown; the fields of docstrings describe the members, and pages show code as code."""
+    schemas = describe(api_routes(pages.stack.app))["components"]["schemas"]
+    texts = [
+        text
+        for schema in schemas.values()
+        for text in (schema.get("description"), *(one.get("description") for one in schema["properties"].values()))
+        if text is not None
+    ]
+    assert len(texts) > len(schemas)
+    assert [text for text in texts if not text or "``" in text or re.search(":[a-z]+ ?[a-z_]*:", text)] == []
+    assert schemas["Finding"]["properties"]["code"]["description"].startswith("Names the rule: `pikachu.…`")
+    page = pages.visitor("alice").get("/apis/reference")
+    assert "`" not in text_of(re.sub("(?s)<pre.*?</pre>", "", page))
 
 
 def test_links_of_the_reference_lead_somewhere(pages: Pages) -> None:

@@ -14,6 +14,7 @@ from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.times import utc
 from pikachu.core.recovery_interfaces import RecoveryDecision
 from pikachu.x509.crl import assemble_crl, crl_entry, crl_pem, tbs_cert_list
+from pikachu.x509.profile import Addresses
 from tests.support.deferreds import result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core
@@ -84,10 +85,35 @@ def test_crl(pages: Pages) -> None:
     decoded = text_of(alice.get("/va/crl/ec"))
     assert f"{serial:X}" in decoded.replace(":", "").upper()
     assert "Entries 1" in decoded
-    assert "In force" in decoded
+    assert "Current" in decoded
     assert "Entries 0" in text_of(alice.get("/va/crl/rsa"))
     alice.get("/va/crl/none", status=404)
     alice.get("/va/crl/%3Cscript%3E", status=404)
+
+
+def test_delta_and_shards(tmp_path: Path) -> None:
+    """CRL-D: a revocation that only they have is shown with them, and can be downloaded."""
+    changes = {("CRL", "delta"): "1h", ("CRL", "shards"): "2", ("CA", "public_url"): "http://ca.example.com"}
+    stack = build_core(tmp_path / "parts", changes=changes)
+    result_of(stack.app.publisher.begin())
+    try:
+        alice = make_pages(stack).visitor("alice")
+        leaf = stack.issue(addresses=Addresses.under("http://ca.example.com", stack.issuer().certificate))
+        stack.revoke(leaf)
+        stack.clock.advance(1)
+        page = alice.get("/va/crl/ec")
+        text = text_of(page)
+        assert "Delta CRL" in text
+        assert "Entries 1" in text
+        assert "Sharded CRLs" in text
+        for path in ("/crl/ec-delta.pem", "/crl/ec-delta.crl", "/crl/ec-0.crl", "/crl/ec-1.crl"):
+            assert f'href="{path}"' in page
+        assert "Delta CRL" not in text_of(alice.get("/va/crl/root"))
+        state = result_of(stack.app.ca_directory.crl("ec"))
+        assert state.delta is not None
+        assert [state.delta.entries, *sorted(crl.entries for crl in state.shards.values())] == [1, 0, 1]
+    finally:
+        stack.close()
 
 
 def test_recovered_revocations(pages: Pages) -> None:
@@ -99,8 +125,7 @@ def test_recovered_revocations(pages: Pages) -> None:
     tbs = tbs_cert_list(
         algorithm=issuer.signer.algorithm,
         issuer_der=issuer.certificate.subject_der,
-        this_update=now,
-        next_update=issuer.certificate.not_after,
+        updates=(now, issuer.certificate.not_after),
         entries=crl_entry(0x1234, now, RevocationReason.KEY_COMPROMISE),
         number=1000,
         authority_key_identifier=issuer.key_identifier,
@@ -117,8 +142,8 @@ def test_recovered_revocations(pages: Pages) -> None:
 def test_make_a_crl(pages: Pages) -> None:
     """For admins, at once."""
     root, alice = pages.visitor("root"), pages.visitor("alice")
-    assert "Make one now" not in alice.get("/va")
-    assert "Make one now" in root.get("/va")
+    assert "Publish now" not in alice.get("/va")
+    assert "Publish now" in root.get("/va")
     assert alice.post("/va/crl/ec").status == 403
     page = root.follow(root.post("/va/crl/ec"))
     assert "CRL 2 of ec was published." in text_of(page)
@@ -130,8 +155,8 @@ def test_a_crl_that_runs_out(pages: Pages) -> None:
     """An expired CRL is shown as out of date."""
     pages.stack.app.publisher.stop()
     pages.stack.clock.advance(8 * 86400)
-    assert "Out of date" in text_of(pages.visitor("root").get("/va"))
-    assert "Out of date" in text_of(pages.visitor("root").get("/ca"))
+    assert "Overdue" in text_of(pages.visitor("root").get("/va"))
+    assert "Overdue" in text_of(pages.visitor("root").get("/ca"))
 
 
 def test_upload(offline: Pages) -> None:
@@ -139,7 +164,7 @@ def test_upload(offline: Pages) -> None:
     root, alice = offline.visitor("root"), offline.visitor("alice")
     assert "/va/upload" in root.get("/va")
     assert "/va/upload" not in alice.get("/va")
-    assert "Its key is elsewhere" in text_of(alice.get("/va"))
+    assert "key is offline" in text_of(alice.get("/va"))
     form = root.get("/va/upload")
     assert "CN=Test root" in form
     good = crl_pem(brought(offline.stack.files.root, 12)).decode()
@@ -216,6 +241,6 @@ def test_generations(pages: Pages) -> None:
     assert "rsa Next" not in said
     former = f"{before.key_identifier.hex()}"
     assert "until the last of its certificates has expired" in text_of(alice.get(f"/ca/{former}"))
-    assert "In force" in text_of(alice.get(f"/va/crl/{former}"))
+    assert "Current" in text_of(alice.get(f"/va/crl/{former}"))
     assert f"/va/crl/{former}" in alice.get("/va")
     assert issuers.named("rsa").key_identifier == coming.key_identifier

@@ -9,23 +9,35 @@ unauthorized callers are refused before the form is read.
 from __future__ import annotations
 
 import html
-import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from pikachu.auth.authenticator import account_principal
 from pikachu.auth.permissions import AUDIENCE_ROLES, Audience
-from pikachu.core.model.passkeys import NewPasskey
-from pikachu.core.model.people import SYSTEM, Role
-from pikachu.x509.certificate import parse_certificate
-from tests.support.databases import NOW, event
-from tests.support.deferreds import result_of
+from pikachu.core.model.people import Role
+from tests.support.page_paths import (
+    bound_certificate,
+    certificate,
+    device,
+    event_path,
+    identity_list,
+    job,
+    kept_request,
+    made,
+    notice_rule,
+    own_certificate,
+    passkey,
+    policies,
+    recovered,
+    stored_key,
+    templates,
+    token,
+    user,
+)
 from tests.support.ra import stored_request, waiting_request
-from tests.support.recovered import recover
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
@@ -36,6 +48,7 @@ ANYONE: Expected = (200,) * 6
 USERS: Expected = (302, 200, 200, 200, 200, 200)
 REQUESTERS: Expected = (302, 200, 200, 200, 403, 200)
 OPERATORS: Expected = (302, 403, 403, 200, 403, 200)
+STAFF: Expected = (302, 403, 403, 200, 200, 200)
 AUDITORS: Expected = (302, 403, 403, 403, 200, 200)
 ADMINS: Expected = (302, 403, 403, 403, 403, 200)
 #: A certificate, CSR, approval, batch or event about one, of alice's: other users don't see it; and changing it.
@@ -44,105 +57,6 @@ CHANGE: Expected = (302, 200, 404, 200, 403, 200)
 #: A key, template, policy, challenge password or job on those, of alice's; and changing it or seeing its secrets.
 PERSONAL: Expected = (302, 200, 404, 404, 200, 200)
 CHANGE_PERSONAL: Expected = (302, 200, 404, 404, 403, 200)
-
-
-COUNT = itertools.count(1)
-
-
-def made(form: str, fields: Mapping[str, str], after: str = "") -> Callable[[Pages, Visitor], str]:
-    """Sends a form that makes an object and leads to its page; gives that page's address with *after* behind it."""
-
-    def make(_: Pages, owner: Visitor) -> str:
-        response = owner.post(form, {name: value.replace("NEXT", str(next(COUNT))) for name, value in fields.items()})
-        assert response.status == 303, response.body
-        return response.headers["Location"] + after
-
-    return make
-
-
-def templates(after: str = "") -> Callable[[Pages, Visitor], str]:
-    fields = {"name": "mine", "profile_type": "Device", "content": "[ v3_ext ]\n"}
-    return made("/templates/new", fields, after)
-
-
-def policies(after: str = "") -> Callable[[Pages, Visitor], str]:
-    return made("/policies/new", {"name": "policy NEXT", "days": "9", "extensions": "[ v3_ext ]\n"}, after)
-
-
-def job(after: str = "") -> Callable[[Pages, Visitor], str]:
-    fields = {"resource": "keys", "action": "delete", "rows": "page", "page": "1", "confirm": "1"}
-
-    def make(pages: Pages, owner: Visitor) -> str:
-        path = made("/jobs", fields, after)(pages, owner)
-        # The jobs of earlier tests come first.
-        pages.clock.pump([0.1] * 20)
-        return path
-
-    return make
-
-
-def event_path(pages: Pages, owner: Visitor) -> str:
-    """An event about what is alice's."""
-    pages.stack.issue("event.example.com", owner_id=pages.accounts["alice"].id)
-    return f"/events/{result_of(pages.stack.app.store.newest_event())}"
-
-
-def stored_key(action: str) -> Callable[[Pages, Visitor], str]:
-    """The path of a page about a key of alice's."""
-
-    def make(pages: Pages, owner: Visitor) -> str:
-        principal = account_principal(pages.accounts["alice"], "192.0.2.1")
-        return f"/keys/{result_of(pages.stack.app.keys.generate(principal, 'mine', 'ed25519')).id}{action}"
-
-    return make
-
-
-def kept_request(list_path: str, action: str) -> Callable[[Pages, Visitor], str]:
-    """The same of a stored request."""
-    return lambda pages, owner: f"{list_path}/{stored_request(pages).id}{action}"
-
-
-def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
-    """The same of a certificate."""
-    return lambda pages, owner: (
-        f"/certificates/{pages.stack.issue(owner_id=pages.accounts['alice'].id).record.id}{action}"
-    )
-
-
-def token(after: str) -> Callable[[Pages, Visitor], str]:
-    """A page about a token of alice's."""
-
-    def make(pages: Pages, _: Visitor) -> str:
-        making = pages.stack.app.tokens.create(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
-        return f"/account/tokens/{result_of(making)[0].id}{after}"
-
-    return make
-
-
-def bound_certificate(pages: Pages, _: Visitor) -> str:
-    """The page that asks whether a client certificate shall sign alice in no more."""
-    leaf = parse_certificate(pages.stack.issue(owner_id=pages.accounts["alice"].id).der)
-    bound = result_of(pages.stack.app.sessions.bind(SYSTEM, pages.accounts["alice"].id, leaf))
-    return f"/account/certificates/{bound.id}/unbind"
-
-
-def passkey(pages: Pages, _owner: Visitor) -> str:
-    """The page that asks whether a passkey of alice's shall be removed."""
-    alice, number = pages.accounts["alice"].id, next(COUNT)
-    device = NewPasskey(alice, f"{number}", "ca.example.org", b"%d" % number, b"", 0, b"", number, ())
-    result_of(pages.stack.app.store.add_passkey(device, 99, event(), NOW))
-    found = result_of(pages.stack.app.passkeys.of_account(SYSTEM, alice))[-1]
-    return f"/account/passkeys/{found.id}/remove"
-
-
-def user(action: str) -> Callable[[Pages, Visitor], str]:
-    """A page about bob."""
-    return lambda pages, _: f"/users/{pages.accounts['bob'].id}{action}"
-
-
-def recovered(path: str) -> Callable[[Pages, Visitor], str]:
-    """A page about a recovered revocation."""
-    return lambda pages, _: path.format(recover(pages.stack.app, pages.clock, 0x7000 + next(COUNT))[-1])
 
 
 #: GET pages: what nobody, the owner, another user and an admin get.
@@ -211,6 +125,7 @@ TABLE: dict[str, Expected] = {
     "GET /reports": AUDITORS,
     "GET /reports/file": AUDITORS,
     "GET /events/verification": AUDITORS,
+    "GET /events/checkpoint": AUDITORS,
     "GET /users/events": AUDITORS,
     "GET /account/events": USERS,
     "GET /jobs": USERS,
@@ -219,12 +134,21 @@ TABLE: dict[str, Expected] = {
     # The job has no file; who sees another's gets none either.
     "GET /jobs/<id>/file": (302, 404, 404, 404, 403, 403),
     "GET /help": ANYONE,
+    # No PDF is made where these tests run.
+    "GET /help/pdf": (404, 404, 404, 404, 404, 404),
     "GET /help/<name>": ANYONE,
     "GET /chat": USERS,
     "GET /certificates": USERS,
-    "GET /identity-lists": ADMINS,
+    "GET /identity-lists": STAFF,
+    "GET /housekeeping": ADMINS,
+    "GET /notices": AUDITORS,
+    "GET /notices/messages": AUDITORS,
+    "GET /notices/new": ADMINS,
+    "GET /notices/test": ADMINS,
+    "GET /notices/<id>": ADMINS,
+    "GET /notices/<id>/delete": ADMINS,
     "GET /identity-lists/new": ADMINS,
-    "GET /identity-lists/<id>": ADMINS,
+    "GET /identity-lists/<id>": STAFF,
     "GET /identity-lists/<id>/replace": ADMINS,
     "GET /identity-lists/<id>/delete": ADMINS,
     "GET /devices": USERS,
@@ -234,6 +158,7 @@ TABLE: dict[str, Expected] = {
     "GET /devices/<id>/reinstate": CHANGE,
     "GET /certificates/<id>": OWN,
     "GET /certificates/<id>/download": OWN,
+    "GET /certificates/<id>/proof": OWN,
     "GET /certificates/<id>/renew": CHANGE,
     "GET /certificates/<id>/revoke": CHANGE,
     "GET /certificates/<id>/release": CHANGE,
@@ -277,8 +202,11 @@ TABLE: dict[str, Expected] = {
     "GET /inspect": USERS,
     "GET /apis": USERS,
     "GET /apis/reference": USERS,
+    # Without an operation.
+    "GET /apis/try": (302, 404, 404, 404, 404, 404),
     "GET /config": AUDITORS,
     "GET /logs": AUDITORS,
+    "GET /logs/file": (302, 403, 403, 403, 403, 404),
     "GET /logs/lines": (302, 403, 403, 403, 404, 404),
     "GET /setup": ADMINS,
     "GET /search": USERS,
@@ -288,6 +216,7 @@ TABLE: dict[str, Expected] = {
 
 #: POST pages: who gets past the door.
 POSTS: dict[str, Audience] = {
+    "POST /config/reload": Audience.ADMIN,
     "POST /login": Audience.ANYONE,
     "POST /login/certificate": Audience.ANYONE,
     "POST /logout": Audience.ANYONE,
@@ -307,6 +236,7 @@ POSTS: dict[str, Audience] = {
     "POST /account/email": Audience.USER,
     "POST /account/display": Audience.USER,
     "POST /account/password": Audience.USER,
+    "POST /account/sessions/end": Audience.USER,
     "POST /account/sessions/<id>/end": Audience.USER,
     "POST /account/tokens": Audience.USER,
     "POST /account/tokens/<id>/end": Audience.USER,
@@ -319,6 +249,7 @@ POSTS: dict[str, Audience] = {
     "POST /reset": Audience.ANYONE,
     "POST /users/<id>/delete": Audience.ADMIN,
     "POST /users/<id>/<name>": Audience.ADMIN,
+    "POST /users/<id>/sessions/end": Audience.ADMIN,
     "POST /users/<id>/sessions/<number>/end": Audience.ADMIN,
     "POST /generate": Audience.REQUESTER,
     "POST /keys/import": Audience.REQUESTER,
@@ -354,10 +285,14 @@ POSTS: dict[str, Audience] = {
     "POST /batches/<id>/end": Audience.REQUESTER,
     "POST /batches/<id>/resume": Audience.REQUESTER,
     "POST /events/verification": Audience.AUDITOR,
+    "POST /events/verification/consistency": Audience.AUDITOR,
+    "POST /housekeeping": Audience.ADMIN,
+    "POST /housekeeping/remove": Audience.ADMIN,
     "POST /jobs": Audience.REQUESTER,
     "POST /jobs/new": Audience.REQUESTER,
     "POST /jobs/<id>/cancel": Audience.REQUESTER,
     "POST /chat": Audience.USER,
+    "POST /chat/stream": Audience.USER,
     "POST /devices/<id>/challenge-passwords": Audience.REQUESTER,
     "POST /certificates/<id>/renew": Audience.REQUESTER,
     "POST /certificates/<id>/renew/preview": Audience.REQUESTER,
@@ -374,6 +309,10 @@ POSTS: dict[str, Audience] = {
     "POST /views/<list>/filters/<id>/delete": Audience.USER,
     "POST /devices/<id>/retire": Audience.REQUESTER,
     "POST /devices/<id>/reinstate": Audience.REQUESTER,
+    "POST /notices": Audience.ADMIN,
+    "POST /notices/test": Audience.ADMIN,
+    "POST /notices/<id>": Audience.ADMIN,
+    "POST /notices/<id>/delete": Audience.ADMIN,
     "POST /identity-lists": Audience.ADMIN,
     "POST /identity-lists/<id>/replace": Audience.ADMIN,
     "POST /identity-lists/<id>/delete": Audience.ADMIN,
@@ -384,36 +323,6 @@ POSTS: dict[str, Audience] = {
 }
 
 
-def certificate(action: str) -> Callable[[Pages, Visitor], str]:
-    """A page about a new certificate of alice's."""
-
-    def made(pages: Pages, _: Visitor) -> str:
-        issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
-        return f"/certificates/{issued.record.id}{action}"
-
-    return made
-
-
-def identity_list(action: str) -> Callable[[Pages, Visitor], str]:
-    """A page about a new list of identities."""
-
-    def made(pages: Pages, _: Visitor) -> str:
-        found = result_of(pages.stack.app.identity_lists.create(SYSTEM, f"list {next(COUNT)}", "a"))
-        return f"/identity-lists/{found.id}{action}"
-
-    return made
-
-
-def device(action: str = "") -> Callable[[Pages, Visitor], str]:
-    """A page about a new device of alice's."""
-
-    def made(pages: Pages, _: Visitor) -> str:
-        issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
-        return f"/devices/{issued.record.device_id}{action}"
-
-    return made
-
-
 #: GET pages whose answers have no end.
 STREAMS: dict[str, Expected] = {"GET /live": USERS}
 
@@ -422,6 +331,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     **{f"GET /keys/<id>{action}": stored_key(action) for action in ("", "/public", "/private", "/download", "/delete")},
     **{f"GET /csrs/<id>{action}": kept_request("/csrs", action) for action in ("", "/download", "/delete")},
     "GET /certificates/<id>/pfx": own_certificate("/pfx"),
+    "GET /certificates/<id>/proof": own_certificate("/proof"),
     "GET /events/<id>": event_path,
     "GET /jobs/<id>": job(),
     "GET /jobs/<id>/progress": job("/progress"),
@@ -440,6 +350,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
     "GET /ra/approvals/<id>/reject": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/reject",
     **{f"GET /certificates/<id>{action}": certificate(action) for action in ("", "/download", "/revoke", "/release")},
+    **{f"GET /notices/<id>{action}": notice_rule(action) for action in ("", "/delete")},
     **{f"GET /identity-lists/<id>{action}": identity_list(action) for action in ("", "/replace", "/delete")},
     **{f"GET /devices/<id>{action}": device(action) for action in ("", "/retire", "/reinstate")},
     "GET /certificates/<id>/delete": certificate("/delete"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.web.certificate_files import certificate_filename
 from tests.support.stack import Leaf
 from tests.support.visitor import Pages, Visitor, text_of
 
@@ -28,13 +30,13 @@ class TestList:
         assert f'href="/certificates/{leaf.record.id}">device.example.com</a>' in text
         assert f'data-copy="{leaf.serial:x}"' in text
         issued = leaf.record.created_at
-        assert f'title="{issued:%Y-%m-%d %H:%M:%S} UTC">{issued:%Y-%m-%d} <span class="under">{issued:%H:%M}<' in text
+        assert f'title="{issued:%Y-%m-%d %H:%M:%S} UTC">{issued:%Y-%m-%d} <span class="clock">{issued:%H:%M}<' in text
         for said in ("EC/prime256v1", "Valid", "EST"):
             assert said in text_of(text.replace("<wbr>", ""))
         assert ">User<" not in text
         admins = pages.visitor("root").get("/certificates")
         assert ">User<" in admins
-        assert 'class="short">alice</td>' in admins
+        assert 'class="one" title="alice">alice</td>' in admins
         assert re.search(r'<select id="filter-infrastructure"[^>]*><option value="">Left out<', admins)
 
     def test_ones_own(self, pages: Pages, alice: Visitor) -> None:
@@ -111,7 +113,7 @@ class TestList:
             ("owner=root", "This list has no filter “owner”."),
             ("expires=soon", "Unknown expires “soon”."),
             ("expires_to=tomorrow", "enter a date such as 2026-12-31"),
-            ("key=DSA/1024", "key is one of RSA"),
+            ("key=DSA/1024", "“key” must be one of RSA"),
         ],
     )
     def test_unknown_filters(self, pages: Pages, alice: Visitor, query: str, reason: str) -> None:
@@ -247,13 +249,34 @@ class TestView:
         pages.visitor("root").get(f"/certificates/{leaf.record.id}{action}")
 
 
+@pytest.mark.parametrize(
+    ("name", "filename"),
+    [
+        ("pump-1.example.com", "pump-1.example.com-12345678"),
+        ("*.example.com", "example.com-12345678"),
+        ("../../etc/passwd", "etc_passwd-12345678"),
+        ("Pumpe Nord; filename=x", "Pumpe_Nord_filename_x-12345678"),
+        ("水泵", "123456789abcdef"),
+        ("x" * 200, "x" * 64 + "-12345678"),
+        ("", "123456789abcdef"),
+    ],
+)
+def test_file_names(pages: Pages, name: str, filename: str) -> None:
+    """CRT-3: a file is named after its certificate, whatever that is named."""
+    record = replace(issue(pages).record, serial=0x123456789ABCDEF, common_name=name, sans=())
+    assert certificate_filename(record) == filename
+
+
 def test_downloads(pages: Pages, alice: Visitor) -> None:
     """CRT-3: chain, PEM, DER, PKCS#7."""
     leaf = issue(pages)
     path = f"/certificates/{leaf.record.id}/download"
     own = x509.load_der_x509_certificate(leaf.der)
     chain = alice.request("GET", f"{path}?format=chain")
-    assert chain.headers["Content-Disposition"] == f'attachment; filename="{leaf.serial:x}-chain.pem"'
+    assert (
+        chain.headers["Content-Disposition"]
+        == f'attachment; filename="{leaf.record.name}-{f"{leaf.serial:x}"[:8]}-chain.pem"'
+    )
     found = x509.load_pem_x509_certificates(chain.body)
     assert (found[0], len(found)) == (own, 3)
     assert alice.request("GET", f"{path}?format=der").body == leaf.der
@@ -275,7 +298,7 @@ class TestRevoke:
             response = alice.post(f"{path}/revoke", {"confirm": typed, "reason": "superseded"})
             assert response.status == 409
             assert b'value="superseded" selected' in response.body
-            assert b"type the word revoke" in response.body
+            assert b"Type the word revoke" in response.body
         assert alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "removeFromCRL"}).status == 400
         assert "Valid" in text_of(alice.get(path))
         page = alice.follow(alice.post(f"{path}/revoke", {"confirm": " revoke ", "reason": "keyCompromise"}))
@@ -290,7 +313,7 @@ class TestRevoke:
         leaf = issue(pages)
         pages.stack.revoke(leaf, RevocationReason.SUPERSEDED)
         path = f"/certificates/{leaf.record.id}"
-        assert "revoked already" in text_of(alice.get(f"{path}/revoke"))
+        assert "already revoked" in text_of(alice.get(f"{path}/revoke"))
         assert alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "keyCompromise"}).status == 409
         assert "nothing to release" in text_of(alice.get(f"{path}/release"))
         assert alice.post(f"{path}/release").status == 409

@@ -7,11 +7,13 @@ import json
 import re
 from typing import Any
 
+from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.web.ui.dashboard import MAX_STREAMS, SESSION_CHECK_INTERVAL_SECONDS
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
+from tests.support.ra import stored_request, waiting_request
 from tests.support.visitor import Pages, text_of
 
 
@@ -40,15 +42,47 @@ def test_each_sees_their_own(pages: Pages) -> None:
     issue(pages, "bob", "three.example.com")
     mine = text_of(pages.visitor("alice").get("/"))
     assert "Your certificates, as of" in mine
-    assert "1 valid 1 revoked 0 expired 1 expire within 30 days 0 of my requests await approval" in mine
+    assert (
+        "1 valid 1 revoked 0 expired 1 expire within 30 days 0 of my requests await approval 0 of my CSRs await signing"
+        in mine
+    )
     assert "accounts awaiting approval" not in mine
     pages.clock.advance(1)
     every = text_of(pages.visitor("root").get("/"))
     assert "All certificates, as of" in every
     # Without the certificates of two OCSP responders.
     assert (
-        "2 valid 1 revoked 0 expired 2 expire within 30 days 0 pending approvals 0 accounts awaiting approval" in every
+        "2 valid 1 revoked 0 expired 2 expire within 30 days 0 pending approvals 0 CSRs to sign "
+        "0 accounts awaiting approval" in every
     )
+
+
+def test_two_kinds_of_waiting(pages: Pages) -> None:
+    """Approvals and CSRs to sign are counted apart, and each count leads to a list of that many rows."""
+    waiting_request(pages)
+    for number in range(3):
+        stored_request(pages, common_name=f"kept{number}.example.com")
+    rejected = stored_request(pages, common_name="rejected.example.com")
+    root = account_principal(pages.accounts["root"], "192.0.2.3")
+    result_of(pages.stack.app.registration.reject_csr(root, rejected.id, "no"))
+    stored_request(pages, "bob")
+    for name, said in (
+        ("root", {"/ra/approvals?state=pending": "1 pending approval", "/csrs?state=pending": "4 CSRs to sign"}),
+        (
+            "alice",
+            {
+                "/ra/approvals?state=pending": "1 of my requests await approval",
+                "/csrs?state=pending": "3 of my CSRs await signing",
+            },
+        ),
+    ):
+        visitor = pages.visitor(name)
+        page = visitor.get("/")
+        for path, text in said.items():
+            [tile] = re.findall(rf'<a class="tile warn" href="{re.escape(path)}">(.*?)</a>', page)
+            assert re.sub(r"<.*?>", "", tile) == text
+            rows = set(re.findall(rf'href="{path.partition("?")[0]}/\d+"', visitor.get(path)))
+            assert len(rows) == int(text.split()[0]), path
 
 
 def test_a_setting_that_is_missing(pages: Pages) -> None:
@@ -66,12 +100,12 @@ def test_events_and_health(pages: Pages) -> None:
     issue(pages, "alice", "one.example.com")
     issue(pages, "bob", "two.example.com")
     alice = text_of(pages.visitor("alice").get("/"))
-    for text in ("Database ok", "Database writes ok", "Signer ok", "Free space ok", "OCSP ec ok"):
+    for text in ("Database OK", "Database writes OK", "Signer OK", "Free space OK", "OCSP ec OK"):
         assert text in alice
     # What is turned off is left out.
     assert "Vault" not in alice
     # Nobody has published here.
-    assert "CRL ec unavailable The CA ec has published no CRL yet." in alice
+    assert "CRL ec Unavailable The CA ec has published no CRL yet." in alice
     assert "CA “ec” expires" in alice
     assert alice.count(" create certificate ") == 1
     root = text_of(pages.visitor("root").get("/"))
@@ -91,6 +125,8 @@ def test_charts_can_be_read(pages: Pages) -> None:
     page = pages.visitor("alice").get("/")
     assert page.count('<svg class="chart"') == 3
     assert page.count('<details class="numbers">') == 3
+    names = re.findall('role="region" aria-label="(.+?)"', page)
+    assert len(set(names)) == len(names) == 4
     assert "style=" not in page
     for name in ("ending", "issued", "keys"):
         assert f'aria-labelledby="{name}-title {name}-desc"' in page

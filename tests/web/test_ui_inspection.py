@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from pikachu.x509.pkcs12 import pkcs12_file
 from tests.support.objects import CHALLENGE, OBJECTS, PASSPHRASE, authority, leaf, pfx
-from tests.support.pki import key_pem, make_csr, make_key
+from tests.support.pki import key_pem, make_ca, make_csr, make_key, make_leaf
 from tests.support.stack import Response, build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
@@ -44,6 +45,63 @@ def area(page: str) -> str:
     found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
     assert found
     return html.unescape(found[1])
+
+
+def test_chains_and_keys(pages: Pages, alice: Visitor) -> None:
+    """Every object is decoded, certificates are checked as a chain, and keys are compared; a key is not redisplayed."""
+    files = pages.stack.files
+    issuer, root = next(iter(files.issuers.values())), files.root
+    chain = [make_leaf(issuer, "pump.example.com").pem, issuer.pem, root.pem]
+    said = text_of(upload(alice, b"".join(chain)).body.decode())
+    assert "Each certificate issued by the next, and valid now yes" in said
+    assert "ends at a root of this CA" in said
+    assert (said.count("the signature verifies"), "Object 3: Certificate" in said) == (2, True)
+    strange = [leaf().pem, authority().pem]
+    said = text_of(upload(alice, b"".join(strange)).body.decode())
+    assert "is no root of this CA" in said
+    said = text_of(upload(alice, b"".join(reversed(strange))).body.decode())
+    assert "the order is wrong, or a certificate is missing" in said
+    assert "does not end at a root" in said
+    forged = make_ca(name="Example Issuing CA")
+    assert "does not verify" in text_of(upload(alice, leaf().pem + forged.pem).body.decode())
+    not_ca = make_leaf(leaf(), "below.example.com")
+    assert "is not that of a CA" in text_of(upload(alice, not_ca.pem + leaf().pem).body.decode())
+    for key in (leaf().key, make_key("p256")):
+        text = (leaf().pem + key_pem(key)).decode()
+        response = alice.post("/inspect", {"data": text}).body.decode()
+        is_same = key is leaf().key
+        assert ("its key is that of CN=device.example.com" in text_of(response)) is is_same
+        assert ("no certificate has its key" in text_of(response)) is not is_same
+        assert "PRIVATE KEY" not in area(response)
+    assert "Nothing you paste is stored or logged" in text_of(alice.get("/inspect"))
+
+
+def _key_forms() -> dict[str, str]:
+    rsa, curve = make_key("rsa2048"), make_key("p256")
+    pkcs8 = curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return {
+        "PKCS#8": pkcs8,
+        "PKCS#1": rsa.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode(),
+        "OpenSSH": curve.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode(),
+        "PuTTY": "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPrivate-Lines: 1\n" + "QUJDREVG" * 8,
+        "base64": "".join(line for line in pkcs8.splitlines() if not line.startswith("-")),
+    }
+
+
+KEY_FORMS = _key_forms()
+
+
+@pytest.mark.parametrize("form", KEY_FORMS)
+def test_key_among_others(alice: Visitor, form: str) -> None:
+    """An unencrypted key isn't shown again: alone, in an answer with an error, or beside an encrypted one."""
+    text = KEY_FORMS[form]
+    secret = max((line for line in text.splitlines() if not line.startswith("-")), key=len)[:40]
+    locked = make_key("p256").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")).decode()
+    pasted = [text] if form == "base64" else [text, locked + text, text + "-----BEGIN JUNK-----\n!"]
+    for data in pasted:
+        assert secret not in area(alice.post("/inspect", {"data": data}).body.decode()), data
+    for fields in ({}, {"passphrase": "wrong"}):
+        assert area(alice.post("/inspect", {"data": locked, **fields}).body.decode()).strip() == locked.strip()
 
 
 @pytest.mark.parametrize("name", OBJECTS)

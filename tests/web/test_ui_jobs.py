@@ -98,7 +98,9 @@ def test_page_and_all(pages: Pages, alice: Visitor) -> None:
     assert "15 of 15" in text_of(page)
     assert "Completed" in text_of(page)
     assert re.search(r'<td [^>]*class="name">device00\.example\.com</td>', page)
-    assert re.findall(r'<td [^>]*class="name"><a [^>]*>([^<]*)', alice.get("/certificates")) == ["other.example.com"]
+    assert re.findall(r'<td [^>]*class="name one"[^>]*><a [^>]*>([^<]*)', alice.get("/certificates")) == [
+        "other.example.com"
+    ]
 
 
 def test_all_that_filters_select(pages: Pages, alice: Visitor) -> None:
@@ -200,9 +202,11 @@ def test_list(pages: Pages, alice: Visitor, root: Visitor) -> None:
 
 
 def test_approvals(pages: Pages, alice: Visitor, root: Visitor) -> None:
-    """Administrators approve or reject requests; users have no such buttons."""
+    """Administrators approve or reject requests; users export theirs."""
     requests = [waiting_request(pages, common_name=f"device{number}.example.com") for number in range(3)]
-    assert "/jobs/new" not in alice.get("/ra/approvals")
+    page = alice.get("/ra/approvals")
+    assert 'value="export"' in page
+    assert not re.search(r'value="(approve|reject)"', page)
     question = ask(root, "/ra/approvals?state=pending", "reject", rows="selected", id=[str(requests[0])])
     root.follow(confirm(root, question, 1, reason="Retired."))
     record = result_of(pages.stack.app.store.request(requests[0]))

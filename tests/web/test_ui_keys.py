@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -84,7 +85,7 @@ def test_empty_lists_lead_on(alice: Visitor) -> None:
     """Each list says what to do next."""
     assert 'href="/generate"' in alice.get("/keys")
     assert 'href="/csrs/generate"' in alice.get("/csrs")
-    assert "Generate New Key" in text_of(alice.get("/csrs/generate"))
+    assert "Generate new key" in text_of(alice.get("/csrs/generate"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_wrong_forms_are_shown_again(alice: Visitor) -> None:
     response = alice.post("/generate", {"name": " ", "type": "PQC", "choice-PQC": "mldsa65"})
     assert response.status == 400
     page = response.body.decode()
-    assert "a key&#39;s name is 1 to 128 printable characters" in page
+    assert "A key&#39;s name is 1 to 128 printable characters" in page
     assert re.search('value="PQC" id="type-PQC" checked', page)
     assert '<option value="mldsa65" selected>' in page
     assert alice.post("/generate", {"name": "x", "type": "DSA"}).status == 400
@@ -158,7 +159,7 @@ def test_download(pages: Pages, alice: Visitor) -> None:
 def test_deletion(pages: Pages, alice: Visitor) -> None:
     """KEY-5: the word has to be typed; the page names the users of the key."""
     path = new_key(alice)
-    assert "No stored request and no certificate uses this key." in text_of(alice.get(f"{path}/delete"))
+    assert "No CSR and no certificate uses this key." in text_of(alice.get(f"{path}/delete"))
     new_request(alice, path)
     assert "This key is in use: 1 stored request was made with it" in text_of(alice.get(f"{path}/delete"))
     for word in ("", "Delete", "remove"):
@@ -218,6 +219,22 @@ def test_new_request(alice: Visitor, family: str) -> None:
     alice.get(path, status=404)
 
 
+def test_a_key_leads_to_its_requests(alice: Visitor) -> None:
+    """KEY-1: the page of a key links to its CSRs, and to no other; an id that is none is answered, not ignored."""
+    first, second = new_key(alice, name="first"), new_key(alice, name="second")
+    for name in ("one", "two"):
+        new_request(alice, first, name=f"request {name}")
+    new_request(alice, second, name="other request")
+    page = alice.get(first)
+    (path,) = re.findall(r'<a href="(/csrs\?key_id=\d+)">2 CSRs</a>', page)
+    found = text_of(alice.get(path))
+    assert "request one" in found
+    assert "request two" in found
+    assert "other request" not in found
+    for wrong in ("x", "-1", "1' OR '1", "9" * 40):
+        assert "key_id is the id of a key" in text_of(alice.get("/csrs?key_id=" + quote(wrong), status=400))
+
+
 def test_request_by_a_stored_template(pages: Pages, alice: Visitor) -> None:
     """CSR-1, CSR-2: the template is chosen from the list, and the view names it."""
     principal = account_principal(pages.accounts["alice"], "192.0.2.1")
@@ -234,7 +251,7 @@ def test_request_by_a_stored_template(pages: Pages, alice: Visitor) -> None:
     path = new_request(alice, key, **chosen, **names)
     assert "devices" in text_of(alice.get(path))
     alice.post(f"{key}/delete", {"confirm": "delete"})
-    assert "of a stored key that was deleted" in text_of(alice.get(path))
+    assert "whose stored key has been deleted" in text_of(alice.get(path))
 
 
 def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
@@ -245,7 +262,7 @@ def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
     response = alice.post("/csrs/generate", fields)
     assert response.status == 422
     page = response.body.decode()
-    assert "line 12" in page
+    assert "Line 12" in page
     assert 'value="kept"' in page
     assert "keyUse =" in page
     # Somebody else's key, and none.
@@ -282,7 +299,7 @@ def test_import(pages: Pages, alice: Visitor) -> None:
     private = private_key_pem(generate_private_key("prime256v1"), "a passphrase")
     for fields, named in (
         ({"text": ""}, "Choose a file"),
-        ({"text": "hello"}, "no private key"),
+        ({"text": "hello"}, "No private key found"),
         ({"text": private}, "passphrase"),
         ({"text": private, "passphrase": "another one"}, "passphrase"),
     ):
@@ -349,7 +366,9 @@ def test_pfx(pages: Pages, alice: Visitor) -> None:
     path = f"/certificates/{certificate(pages, alice, 'EC')}/pfx"
     assert 'name="passphrase"' in alice.get(path)
     response = alice.post(path, {"passphrase": "correct horse", "again": "correct horse"})
-    assert response.headers["Content-Disposition"] == 'attachment; filename="device.example.com.pfx"'
+    assert re.fullmatch(
+        'attachment; filename="device.example.com-[0-9a-f]{8}.pfx"', response.headers["Content-Disposition"]
+    )
     key, leaf, chain = pkcs12.load_key_and_certificates(response.body, b"correct horse")
     assert (key is not None, leaf is not None, len(chain)) == (True, True, 2)
     assert alice.post(path, {"passphrase": "", "again": ""}).status == 400

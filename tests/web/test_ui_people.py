@@ -200,6 +200,32 @@ def test_sessions(pages: Pages) -> None:
     assert here.post(path).status == 404
 
 
+def test_selected_sessions(pages: Pages) -> None:
+    """USR-3, USR-4: several end at once, by boxes or all; the current one stays, and others' are nobody's business."""
+    here = pages.visitor("alice")
+    others = [pages.visitor("alice") for _ in range(4)]
+    ids = re.findall(r'name="id" value="(\d+)"', here.get("/account"))
+    assert len(ids) == 4
+    assert "Select at least one session" in text_of(here.follow(here.post("/account/sessions/end", {})))
+    pages.visitor("bob").post("/account/sessions/end", {"id": ids[0]}, page="/account")
+    assert all(signed_in(one) for one in others)
+    body = {"id": ids[0]}
+    assert "1 session has ended" in text_of(here.follow(here.post("/account/sessions/end", body)))
+    assert [signed_in(one) for one in others].count(False) == 1
+    for hostile in ("0", "-1", "9" * 30, "x", "1 OR 1=1"):
+        assert here.post("/account/sessions/end", {"id": hostile}).status == 303
+    assert [signed_in(one) for one in others].count(False) == 1
+    assert "3 sessions have ended" in text_of(here.follow(here.post("/account/sessions/end", {"all": "1"})))
+    assert signed_in(here)
+    assert not any(signed_in(one) for one in others)
+    admin, alice = pages.visitor("root"), pages.accounts["alice"].id
+    own = pages.accounts["root"].id
+    admin.post(f"/users/{alice}/sessions/end", {"all": "1"}, page=f"/users/{alice}")
+    assert not signed_in(here)
+    admin.post(f"/users/{own}/sessions/end", {"all": "1"}, page=f"/users/{own}")
+    assert signed_in(admin)
+
+
 def test_api_tokens(pages: Pages) -> None:
     """USR-6: made with scopes and days, shown once, listed, ended after a question."""
     visitor = pages.visitor("alice", confirmed=True)
@@ -226,7 +252,7 @@ def test_api_tokens(pages: Pages) -> None:
     (path,) = re.findall(r'href="(/account/tokens/\d+/end)"', shown)
     assert pages.visitor("bob").request("GET", path).status == 404
     assert pages.visitor("bob").post(path).status == 404
-    assert "refused from now on" in text_of(visitor.get(path))
+    assert "refused immediately" in text_of(visitor.get(path))
     assert "has ended" in text_of(visitor.follow(visitor.post(path)))
     assert "No tokens" in text_of(visitor.get("/account"))
 
@@ -292,7 +318,7 @@ def test_client_certificates(pages: Pages) -> None:
     assert len(paths) == 2
     assert pages.visitor("bob").post(paths[0]).status == 404
     for path in paths:
-        assert "signs in nobody" in text_of(visitor.get(path))
+        assert "can no longer be used to sign in" in text_of(visitor.get(path))
         assert visitor.post(path).status == 303
     assert {"bind certificate", "unbind certificate"} <= set(events(pages, "alice"))
 
@@ -314,7 +340,7 @@ def test_the_list_of_users(pages: Pages) -> None:
     assert "User Events" in text
     assert "bob" not in text_of(admin.get("/users?role=admin"))
     csv = admin.request("GET", "/users?format=csv").body.decode()
-    assert "alice,alice@example.com,1 min 5 s,user,local,active,in" in csv
+    assert "alice,alice@example.com,1 min 5 s,user,local,active,signed in" in csv
     assert "argon2" not in csv
 
 

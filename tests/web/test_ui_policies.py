@@ -51,7 +51,7 @@ def rows(page: str) -> list[str]:
 class TestList:
     def test_the_default_one_is_first(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
         """POL-1, POL-2: it shows as System, for admins to edit, for nobody to delete."""
-        mine = fields(use_for_est="1", manual="1")
+        mine = fields(use_for_est="1", approval="manual")
         path = make(alice, mine)
         seen = rows(alice.get("/policies"))
         assert seen[0].startswith("System System N/A ")
@@ -61,7 +61,7 @@ class TestList:
         assert own.endswith("extendedKeyUsage = clientAuth View Edit Delete")
         assert rows(root.get("/policies"))[0].endswith("View Edit")
         assert not [one for one in rows(pages.visitor("bob").get("/policies")) if one.startswith(mine["name"])]
-        for name in ("Challenge Passwords", "Generate New Enrollment Policy"):
+        for name in ("Challenge Passwords", "New enrollment policy"):
             assert name in text_of(alice.get("/policies"))
         assert "used for SCEP" in text_of(alice.get("/policies"))
         alice.post(f"{path}/delete", {"confirm": "delete"})
@@ -119,9 +119,8 @@ class TestForms:
             own_subject="1",
             linked="1",
             exact_names="1",
-            other_countries="1",
             other_names="upn, 1.3.6.1.5.5.7.8.8 UPN 1.2.3",
-            manual="1",
+            approval="manual",
             issuer="rsa",
             keys="RSA/3072",
         )
@@ -139,23 +138,26 @@ class TestForms:
             linked=True,
             same_key=False,
             exact_names=True,
-            other_countries=True,
             other_names=("1.3.6.1.4.1.311.20.2.3", "1.3.6.1.5.5.7.8.8", "1.2.3"),
         )
         assert policy.limits == expected
         assert (policy.approval, policy.issuer, policy.owner_id) == (Approval.MANUAL, "rsa", account.id)
         view = text_of(alice.get(path))
-        for said in ("Allowed keys RSA/3072", "Issuing CA RSA", "Approval manual", "Maximum validity 90 days"):
+        for said in ("Allowed keys RSA/3072", "Issuing CA RSA", "Approval by one person", "Maximum validity 90 days"):
             assert said in view
         for said in ("Request's names left out", "Renewal needs a new key", "EST linking required"):
             assert said in view
-        for said in ("Wrong string types refused", "Country codes any", "Copied otherNames 1.3.6.1.4.1.311.20.2.3"):
+        for said in (
+            "Wrong string types refused",
+            "Country codes two letters",
+            "Copied otherNames 1.3.6.1.4.1.311.20.2.3",
+        ):
             assert said in view
         edit = alice.get(f"{path}/edit")
         assert 'value="UPN NAIRealm 1.2.3"' in edit
-        for one in ("own_subject", "linked", "manual", "exact_names", "other_countries"):
+        for one in ("own_subject", "linked", "exact_names"):
             assert f'name="{one}" value="1" checked' in edit
-        for one in ("honour_names", "same_key", "use_for_est"):
+        for one in ("honour_names", "same_key", "use_for_est", "other_countries"):
             assert f'name="{one}" value="1">' in edit
         assert 'name="keys" value="RSA/3072" checked' in edit
         assert 'name="keys" value="RSA">' in edit
@@ -166,18 +168,18 @@ class TestForms:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"name": ""}, "a policy's name is 1 to 64"),
+            ({"name": ""}, "A policy's name is 1 to 64"),
             ({"other_names": "UPN e-mail"}, "Name types of otherName as UPN"),
             ({"other_names": "9.9"}, "Name types of otherName as UPN"),
             ({"name": "System"}, "System is the name of the default policy"),
-            ({"days": "many"}, "days is a whole number"),
-            ({"days": "0"}, "a validity is 1 to 36500 days"),
+            ({"days": "many"}, "Days is a whole number"),
+            ({"days": "0"}, "A validity is 1 to 36500 days"),
             ({"max_days": "10"}, "exceeds the policy's own maximum of 10"),
-            ({"issuer": "other"}, "the issuing CA is one of ec, rsa"),
-            ({"keys": "DSA"}, "allowed keys are"),
-            ({"extensions": "[ v3_ext ]\nkeyUsage = x\n"}, "line 2: keyUsage: unknown name"),
+            ({"issuer": "other"}, "The issuing CA is one of ec, rsa"),
+            ({"keys": "DSA"}, "Allowed keys are"),
+            ({"extensions": "[ v3_ext ]\nkeyUsage = x\n"}, "Line 2: keyUsage: unknown name"),
             ({"extensions": "[ v3_ext ]\nbasicConstraints = CA:TRUE\n"}, "for administrators only"),
-            ({"system": "1"}, "a system policy is for administrators only"),
+            ({"system": "1"}, "A system policy is for administrators only"),
         ],
     )
     def test_refusals(self, alice: Visitor, changes: dict[str, str], reason: str) -> None:
@@ -188,7 +190,7 @@ class TestForms:
         page = response.body.decode()
         assert reason in text_of(page)
         assert 'value="CN=&lt;typed&gt;"' in page
-        assert ("wrong-line" in page) == reason.startswith("line")
+        assert ("wrong-line" in page) == reason.startswith("Line")
 
     def test_defaults(self, alice: Visitor) -> None:
         """POL-3: the list shows the default, a form moves it, and who takes it away chooses the next one there."""
@@ -256,7 +258,7 @@ class TestForms:
                 assert response.status == status
                 assert EXTENSIONS.strip() in html.unescape(response.body.decode())
         assert "nsComment" not in alice.get(path)
-        assert "choose a certificate template" in alice.get("/policies/new?template=x", status=400)
+        assert "Choose a certificate template" in alice.get("/policies/new?template=x", status=400)
 
     def test_others(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
         """POL-1: others' are not found; a system one is seen by all and changed by admins."""

@@ -274,10 +274,26 @@ class TestStoredRequests:
         root.get("/ra/csrs/1000000/reject", status=404)
 
 
+def test_find_a_pending_csr(pages: Pages, alice: Visitor) -> None:
+    """RA-1: where many CSRs wait, a search narrows the choice, without a script."""
+    assert 'name="pending"' not in alice.get("/ra")
+    for number in range(12):
+        stored_request(pages, common_name=f"pump-{number:02}")
+    page = alice.get("/ra")
+    assert 'name="pending"' in page
+    assert "pump-03" in page
+    page = alice.get("/ra?pending=pump-11")
+    assert "pump-11 (" in page
+    assert "pump-03" not in page
+    page = alice.get("/ra?pending=%3Cscript%3Enothing")
+    assert "No pending CSR matches “<script>nothing”" in text_of(page)
+    assert "<script>nothing" not in page
+
+
 def test_default_validity(pages: Pages, alice: Visitor, root: Visitor) -> None:
     """RA-4: an admin sets it on the page, it is kept in validity_conf; users read it."""
     assert 'name="default_days"' not in alice.get("/ra")
-    assert "an admin can change it" in alice.get("/ra")
+    assert "an administrator can change it" in alice.get("/ra")
     assert alice.post("/ra/validity", {"default_days": "9"}).status == 403
     assert "17 days now" in root.follow(root.post("/ra/validity", {"default_days": "17"}))
     assert pages.stack.app.policies.files.validity.read_text() == "17\n"
@@ -285,6 +301,16 @@ def test_default_validity(pages: Pages, alice: Visitor, root: Visitor) -> None:
     for wrong, status in (("0", 422), ("x", 400), ("", 400), ("36501", 422)):
         assert root.post("/ra/validity", {"default_days": wrong}).status == status
     root.post("/ra/validity", {"default_days": "365"})
+
+
+def test_sign_another(pages: Pages, alice: Visitor) -> None:
+    """After *Sign* the page of the certificate leads to the next CSR, and the RA's form is empty again."""
+    for name in ("first.example.com", "second.example.com"):
+        csr = csr_text(name)
+        page = alice.follow(sign(alice, csr))
+        assert name in text_of(page)
+        assert '<a class="button" href="/ra">Sign another CSR</a>' in page
+        assert csr.splitlines()[1] not in alice.get("/ra")
 
 
 def test_issued_list(pages: Pages, alice: Visitor) -> None:
@@ -339,7 +365,7 @@ class TestApprovals:
         assert f"/certificates/{record.id}" in page
         assert "by root" in text_of(page)
         assert root.post(path).status == 409
-        assert "does not wait any more" in root.get(path)
+        assert "has already been decided" in root.get(path)
         assert "yes.example.com" in alice.get("/ra/approvals?state=issued")
 
     def test_reject(self, pages: Pages, alice: Visitor, root: Visitor) -> None:

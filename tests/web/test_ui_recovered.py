@@ -63,7 +63,7 @@ def test_decide_on_one(pages: Pages) -> None:
     assert "A revocation that was right is undone" in text_of(root.get(f"/va/recovered/{released}/release"))
     for word in ("", "release", "drop"):
         text = root.post(f"/va/recovered/{kept}/keep", {"confirm": word}).body.decode()
-        assert "type the word keep to confirm" in text
+        assert "Type the word keep to confirm" in text
     response = root.post(f"/va/recovered/{kept}/keep", {"confirm": "keep"})
     assert (response.status, response.headers["Location"]) == (303, "/va/recovered?decision=undecided")
     assert "Certificate 77 stays revoked." in root.get("/va/recovered")

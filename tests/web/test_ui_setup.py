@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.times import utc
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, text_of
 
@@ -63,6 +65,18 @@ def test_confirmed_steps(pages: Pages) -> None:
         assert root.post(f"/setup/{step}/withdraw").status == 404
 
 
+def test_a_backup_that_was_made(pages: Pages) -> None:
+    """OPS-3: the step ticks itself, and tells when and by whom the newest one was made."""
+    root = pages.visitor("root")
+    assert "Last backup" not in root.get("/setup")
+    told = Event("back up", "configuration", "pikachu.backup", "cli (root)")
+    result_of(pages.stack.app.store.record_backup(told, utc(pages.stack.clock.seconds())))
+    page = root.get("/setup")
+    assert done(page) == {"backup"}
+    assert re.search(r"Last backup: .*, by cli \(root\)", text_of(page))
+    assert "I have done this: Back up" not in page
+
+
 def test_dismissed(pages: Pages) -> None:
     """A dismissed checklist leaves the dashboard for all administrators, and can be put back."""
     root = pages.visitor("root")
@@ -105,9 +119,9 @@ def test_health_has_dates_and_space(pages: Pages) -> None:
         assert "CA “ec” expires" in page
         assert "Next CRL of “ec”" in page
     assert "Public URL not set" in root
-    assert re.search(r"Free for the CRLs.*? [\d.]+ \wi?B", root)
+    assert re.search(r"Free disk space \(CRLs.*?\) [\d.]+ \wi?B", root)
     assert "Public URL" not in alice
-    assert "Free for" not in alice
+    assert "Free disk space" not in alice
 
 
 @pytest.mark.parametrize("name", ["root", "alice"])

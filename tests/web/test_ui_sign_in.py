@@ -76,7 +76,7 @@ def test_one_answer_for_whatever_was_wrong(pages: Pages, name: str, password: st
     """USR-3: guessing does not reveal which accounts exist."""
     response = pages.visitor().post("/login", {"username": name, "password": password})
     assert response.status == 401
-    assert "wrong username or password" in text_of(response.body.decode())
+    assert "Wrong username or password" in text_of(response.body.decode())
     assert password == "" or password.encode() not in response.body
 
 
@@ -86,7 +86,7 @@ def test_pending_and_suspended_accounts_stay_out(pages: Pages) -> None:
     response = pages.visitor().sign_in("pending1")
     assert response.status == 401
     assert "Your account is waiting for approval." in text_of(response.body.decode())
-    assert "wrong username or password" in text_of(pages.visitor().sign_in("pending1", "guess").body.decode())
+    assert "Wrong username or password" in text_of(pages.visitor().sign_in("pending1", "guess").body.decode())
     pages.add("carol1")
     visitor = pages.visitor("carol1")
     visitor.get("/")

@@ -128,8 +128,8 @@ class TestForms:
         """The text as a whole, a name, a type: the reason stands above the form."""
         for fields, reason in (
             ({"content": "x = y\n"}, "neither a section [ req ] nor a section [ v3_ext ]"),
-            ({"name": " "}, "a template's name is 1 to 128 printable characters"),
-            ({"profile_type": "x" * 65}, "a profile type is 1 to 64 printable characters"),
+            ({"name": " "}, "A template's name is 1 to 128 printable characters"),
+            ({"profile_type": "x" * 65}, "A profile type is 1 to 64 printable characters"),
         ):
             response = alice.post("/templates/new", {**FIELDS, **fields})
             assert response.status in (400, 422)
@@ -144,7 +144,7 @@ class TestForms:
         for address in ("/templates/new", f"{path}/edit"):
             response = alice.post(address, fields)
             assert response.status == 200
-            assert "The text is right: req ext" in text_of(response.body.decode())
+            assert "Valid configuration: req ext" in text_of(response.body.decode())
             assert alice.post(address, {**fields, "content": WRONG}).status == 422
         assert ">checked</a>" not in alice.get("/templates")
 

@@ -11,12 +11,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from klein import Klein
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
-
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter
 
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator, account_principal
@@ -31,7 +27,7 @@ from pikachu.web.api.preconditions import if_match
 from pikachu.web.api.queries import check_choices, parse_query
 from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Operation, Route, SentAnswer
 from pikachu.web.browsers import SESSION, check_origin, named_origin, read_cookies
-from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
+from pikachu.web.dispatch import Dispatcher, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import HTTPProblem, status_problem
 
 MAXIMUM_BODY: Final = 1024 * 1024
@@ -39,12 +35,6 @@ MAXIMUM_BODY: Final = 1024 * 1024
 LONG_LIST: Final = 100
 # A well-formed method that a route lacks gives 405; anything else is refused here.
 _METHOD: Final = re.compile(rb"[A-Z]{1,20}")
-
-
-class _Id(BaseConverter):
-    """Match an object's id; any other segment in its place gives 404."""
-
-    regex = "[0-9]{1,19}"
 
 
 class RESTResource(Resource):
@@ -64,7 +54,15 @@ class RESTResource(Resource):
         self._sessions = sessions
         self._clock = clock
         self._idempotency_cache = IdempotencyCache(clock)
-        self._klein = self._application().resource()
+        self._dispatcher = Dispatcher(
+            {
+                (one.method, one.path.replace("<id>", "<id:id>"), one.name): partial(self._serve, one)
+                for one in self.routes
+            },
+            clock,
+            unrouted=_unrouted,
+            failed=_failed,
+        )
 
     def render(self, request: BoundedRequest) -> int:
         """Dispatch the request through Klein, after refusing what Klein can't parse."""
@@ -77,20 +75,7 @@ class RESTResource(Resource):
         request.named_host = request.getHeader(b"Host")
         # Routes don't depend on the Host header, but Klein and Werkzeug fail on some values of it.
         request.requestHeaders.setRawHeaders(b"Host", [b"api"])
-        return int(self._klein.render(request))
-
-    def _application(self) -> Any:
-        app = Klein()
-        app.url_map.converters["id"] = _Id
-        # The first matching handler applies: with Exception before it, 404 and 405 would become 500.
-        app.handle_errors(HTTPException)(_unrouted)
-        app.handle_errors(Exception)(_failed)
-        for route in self.routes:
-            path = route.path.replace("<id>", "<id:id>")
-            app.route(path, methods=[route.method], endpoint=f"{route.method} {route.path}")(
-                endpoint(route.name, partial(self._serve, route), self._clock)
-            )
-        return app
+        return self._dispatcher.render(request)
 
     async def _serve(self, route: Route, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
         operation = route.operation

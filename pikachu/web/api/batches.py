@@ -140,7 +140,7 @@ class BatchesAPI(Routes):
         filters={"state": "state", "policy": "policy"},
         choices={"state": _STATE.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "expires_at", "label"),
+        sorts=("id", "created_at", "expires_at", "label", "policy", "total", "enrolled", "state", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List batches; ``q`` is words of label, policy and owner."""
@@ -185,7 +185,7 @@ class BatchesAPI(Routes):
         part = whole_number(call.query.get("part", "1"), "part")
         batch = await self._batches.get(call.principal, call.id)
         if not 1 <= part <= parts_of(batch):
-            raise MalformedRequest(f"part is a number from 1 to {parts_of(batch)}")
+            raise MalformedRequest(f"“part” must be a number from 1 to {parts_of(batch)}.")
         labels = await labels_of(await self._batches.passwords(call.principal, call.id), part)
         layout = LabelLayout(call.query.get("layout") or LabelLayout.A4)
         body = await self._pool.run(labels_pdf, batch, f"{call.origin}/.well-known/est", labels, layout)

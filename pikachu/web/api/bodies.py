@@ -64,17 +64,17 @@ def default_of(kind: Any, name: str) -> object:
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise MalformedRequest("the body has the same name twice in one object")
+        raise MalformedRequest("An object in the body has the same name twice.")
     return members
 
 
 def _no_constant(name: str) -> object:
-    raise MalformedRequest(f"{name} is no JSON number")
+    raise MalformedRequest(f"{name} is not a JSON number (RFC 8259 section 6).")
 
 
 def _whole_number(digits: str) -> int:
     if len(digits) > MAXIMUM_DIGITS:
-        raise MalformedRequest(f"a number in the body has more than {MAXIMUM_DIGITS} digits")
+        raise MalformedRequest(f"A number in the body has more than {MAXIMUM_DIGITS} digits.")
     return int(digits)
 
 
@@ -92,7 +92,7 @@ def _check_size(data: bytes) -> None:
         if count > MAXIMUM_VALUES:
             break
     if count + _values(data, position, len(data)) > MAXIMUM_VALUES:
-        raise MalformedRequest(f"the body has more than {MAXIMUM_VALUES} values; send less at once")
+        raise MalformedRequest(f"The body has more than {MAXIMUM_VALUES} values. Send fewer at a time.")
 
 
 def _values(data: bytes, start: int, end: int) -> int:
@@ -112,14 +112,14 @@ def parse_json(data: bytes) -> dict[str, object]:
             data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant, parse_int=_whole_number
         )
     except UnicodeDecodeError:
-        raise MalformedRequest("the body is not UTF-8") from None
+        raise MalformedRequest("The body is not UTF-8.") from None
     except RecursionError:
-        raise MalformedRequest("the body is nested too deep") from None
+        raise MalformedRequest("The body is nested too deeply.") from None
     except ValueError as error:
         where = f": line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise MalformedRequest(f"the body is not JSON{where}") from None
+        raise MalformedRequest(f"The body is not JSON{where}.") from None
     if not isinstance(value, dict):
-        raise MalformedRequest("the body is a JSON object")
+        raise MalformedRequest("The body must be a JSON object.")
     return value
 
 
@@ -138,10 +138,10 @@ def _object(kind: type[T], members: Mapping[str, object], where: str) -> T:
     unknown = [name for name in members if name not in known]
     if unknown:
         listed = ", ".join(repr(where + name[:_MAX_NAME_LENGTH]) for name in unknown[:5])
-        raise MalformedRequest(f"unknown: {listed}; known: {', '.join(known) or 'nothing'}")
+        raise MalformedRequest(f"Unknown: {listed}; known: {', '.join(known) or 'nothing'}.")
     missing = [where + name for name, (_, needed) in known.items() if needed and name not in members]
     if missing:
-        raise MalformedRequest(f"missing: {', '.join(missing)}")
+        raise MalformedRequest(f"Missing: {', '.join(missing)}.")
     values = {name: _value(known[name][0], value, where + name) for name, value in members.items()}
     variants = getattr(kind, "VARIANTS", None)
     if variants is not None:
@@ -167,49 +167,49 @@ def _value(kind: Any, value: object, where: str) -> object:
         return _texts(value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise MalformedRequest(f"{where} is an object")
+            raise MalformedRequest(f"“{where}” must be an object.")
         return _object(kind, value, f"{where}.")  # type: ignore[arg-type]  # it is the class, not one of its objects
     return _SCALARS[StrEnum if issubclass(kind, StrEnum) else kind](kind, value, where)
 
 
 def _list(kind: Any, value: object, where: str, maximum: int) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise MalformedRequest(f"{where} is a list")
+        raise MalformedRequest(f"“{where}” must be a list.")
     if len(value) > maximum:
-        raise MalformedRequest(f"{where} has at most {maximum} members")
+        raise MalformedRequest(f"“{where}” can have at most {maximum} entries.")
     return tuple(_value(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
 
 
 def _texts(value: object, where: str) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise MalformedRequest(f"{where} is an object")
+        raise MalformedRequest(f"“{where}” must be an object.")
     if len(value) > MAXIMUM_MEMBERS:
-        raise MalformedRequest(f"{where} has at most {MAXIMUM_MEMBERS} members")
+        raise MalformedRequest(f"“{where}” can have at most {MAXIMUM_MEMBERS} members.")
     return {name: _text(str, text, f"{where}.{name[:_MAX_NAME_LENGTH]}") for name, text in value.items()}
 
 
 def _text(_: Any, value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise MalformedRequest(f"{where} is a text")
+        raise MalformedRequest(f"“{where}” must be a string.")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise MalformedRequest(f"{where} holds half a character") from None
+        raise MalformedRequest(f"“{where}” contains half of a surrogate pair.") from None
     if "\0" in value:
-        raise MalformedRequest(f"{where} holds the character NUL")
+        raise MalformedRequest(f"“{where}” contains the character NUL.")
     return value
 
 
 def _number(_: Any, value: object, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise MalformedRequest(f"{where} is a whole number")
+        raise MalformedRequest(f"“{where}” must be a whole number.")
     NUMBERS.check(value, where)
     return value
 
 
 def _boolean(_: Any, value: object, where: str) -> bool:
     if not isinstance(value, bool):
-        raise MalformedRequest(f"{where} is true or false")
+        raise MalformedRequest(f"“{where}” must be true or false.")
     return value
 
 
@@ -217,7 +217,7 @@ def _choice(kind: type[StrEnum], value: object, where: str) -> StrEnum:
     try:
         return kind(_text(kind, value, where))
     except ValueError:
-        raise MalformedRequest(f"{where} is one of {', '.join(kind)}") from None
+        raise MalformedRequest(f"“{where}” must be one of {', '.join(kind)}.") from None
 
 
 _SCALARS: Final[Mapping[type, Callable[[Any, object, str], object]]] = {

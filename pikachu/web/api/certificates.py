@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
 
@@ -64,7 +65,10 @@ _CERTIFICATE_FILTERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CertificateSummary:
-    """A certificate in a list."""
+    """A certificate in a list.
+
+    ``lint_override`` says why an administrator had accepted errors of its policy; null for most certificates.
+    """
 
     id: int
     serial: str
@@ -81,6 +85,7 @@ class CertificateSummary:
     policy: str
     owner: str | None
     device_id: int | None
+    lint_override: str | None
     created_at: datetime
     revoked_at: datetime | None
     reason: Annotated[str, REASON_NAMES] | None
@@ -98,23 +103,35 @@ class CertificateDocument(CertificateSummary):
     key_id: int | None
 
 
+class Confirmation(StrEnum):
+    """The role of a certificate whose revocation has to be confirmed."""
+
+    ISSUING_CA = Infrastructure.ISSUING_CA.value
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """The revocation reason by its name in RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
+    """The revocation reason by its name in RFC 5280 section 5.3.1; ``certificateHold`` can be released.
+
+    For the certificate of an issuing CA ``confirm`` must be ``issuing_ca``: once it is revoked, the CA issues nothing
+    any more, and clients refuse every certificate that it has issued.
+    """
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"reason": RevocationReason.SUPERSEDED.wire_name}
 
     reason: Annotated[str, REASON_NAMES] = RevocationReason.UNSPECIFIED.wire_name
+    confirm: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SerialRevocation:
-    """A serial number in hexadecimal digits, and the reason as in ``Revocation``."""
+    """A serial number in hexadecimal digits; ``reason`` and ``confirm`` as in ``Revocation``."""
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"serial": "1f", "reason": RevocationReason.SUPERSEDED.wire_name}
 
     serial: str
     reason: Annotated[str, REASON_NAMES] = RevocationReason.UNSPECIFIED.wire_name
+    confirm: Confirmation | None = None
 
 
 class CertificatesAPI(Routes):
@@ -232,13 +249,13 @@ class CertificatesAPI(Routes):
             "infrastructure": tuple(InfrastructureFilter),
         },
         owner="owner_id",
-        sorts=("id", "created_at", "serial", "common_name", "method", "not_after", "revoked_at"),
+        sorts=("id", "created_at", "serial", "common_name", "method", "key", "not_after", "revoked_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """List certificates.  ``q`` searches subject, subject alternative names, key, method, serial and owner; all
-        its words must match, in any script and case.  Words with thousands of matches are searched as a prefix of names
-        and in the newest certificates.  ``unindexed`` is there while certificates of an earlier version are still
-        being indexed, and not found yet.  ``revoked_at`` sorts those of ``status=revoked``.
+        """List certificates.  ``q`` searches subject, subject alternative names, key, method, serial, owner, policy and
+        days (``2026-11-29``); all its words must match, in any script and case.  Words with thousands of matches are
+        searched as a prefix of names and in the newest certificates.  ``unindexed`` is there while certificates of an
+        earlier version are still being indexed, and not found yet.  ``revoked_at`` sorts those of ``status=revoked``.
         ``expires=30d`` lists those that expire within 30 days from now, ``issued=7d`` those of the last 7 days (``h``:
         hours, ``d``: days, ``w``: weeks).  ``expires_from``, ``expires_to``, ``issued_from`` and ``issued_to`` are
         dates (UTC, the last one included), or times such as ``2026-12-31T08:00:00Z`` (the last one excluded).
@@ -291,10 +308,11 @@ class CertificatesAPI(Routes):
         answer=CertificateDocument,
     )
     async def revoke_serial(self, call: Call) -> Answer:
-        """Revoke the certificate with that serial number (CRT-5)."""
+        """Revoke the certificate with that serial number (CRT-5); 409 for an issuing CA without ``confirm``."""
         body = call.take(SerialRevocation)
         reason = RevocationReason.from_name(body.reason)
-        record = await self._inventory.revoke_serial(call.principal, parse_serial(body.serial), reason)
+        serial = parse_serial(body.serial)
+        record = await self._inventory.revoke_serial(call.principal, serial, reason, confirmed=body.confirm is not None)
         return Answer(200, await self._document(call.principal, record))
 
     @Operation(
@@ -306,9 +324,10 @@ class CertificatesAPI(Routes):
         answer=CertificateDocument,
     )
     async def revoke(self, call: Call) -> Answer:
-        """Revoke the certificate (CRT-5)."""
-        reason = RevocationReason.from_name(call.take(Revocation).reason)
-        record = await self._inventory.revoke(call.principal, call.id, reason)
+        """Revoke the certificate (CRT-5); 409 for an issuing CA without ``confirm``."""
+        body = call.take(Revocation)
+        reason = RevocationReason.from_name(body.reason)
+        record = await self._inventory.revoke(call.principal, call.id, reason, confirmed=body.confirm is not None)
         return Answer(200, await self._document(call.principal, record))
 
     @Operation(
@@ -399,6 +418,7 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         policy=record.policy,
         owner=names.get(record.owner_id),
         device_id=record.device_id,
+        lint_override=record.lint_override,
         created_at=record.created_at,
         revoked_at=record.revoked_at,
         reason=None if record.reason is None else record.reason.wire_name,

@@ -136,7 +136,7 @@ class ChallengePasswordsAPI(Routes):
         filters={"status": "status", "label": "label"},
         choices={"status": _STATUS.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "expires_at", "label"),
+        sorts=("id", "created_at", "expires_at", "label", "prefix", "status", "user", "validity"),
     )
     async def list(self, call: Call) -> Answer:
         """List challenge passwords; ``q`` is a prefix of the first 8 digits, or words of label and names."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from pikachu.core.model.people import Scope
 from pikachu.va.ca_directory import CADirectory, CRLState, Generation
+from pikachu.va.crl_files import DELTA, PublishedCRL
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Operation, Routes
 
@@ -16,10 +17,24 @@ _MAXIMUM_PEM: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class CRLSummary:
-    """A CA and its newest CRL; without one, ``number`` and the members after it are null.
+class PartialCRL:
+    """A delta CRL, or the CRL of one shard."""
 
-    ``ca`` names the CA's key in paths: ``ec``, ``rsa``, ``mldsa`` or ``root``, else its key identifier.
+    der_path: str
+    pem_path: str
+    number: int
+    this_update: datetime
+    next_update: datetime
+    entries: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CRLSummary:
+    """A CA and its newest CRLs; without a full one, the members from ``number`` to ``size`` are null.
+
+    ``ca`` names the CA's key in paths: ``ec``, ``rsa``, ``mldsa`` or ``root``, else its key identifier. ``delta`` is
+    null without a delta CRL, and ``shards`` empty where certificates are not divided.
     """
 
     ca: str
@@ -34,6 +49,8 @@ class CRLSummary:
     next_update: datetime | None
     entries: int | None
     size: int | None
+    delta: PartialCRL | None
+    shards: tuple[PartialCRL, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +69,7 @@ class CRLUpload:
     crl: str | None = None
 
 
-class CRLsAPI(Routes):
+class CRLAPI(Routes):
     """Certificate revocation lists."""
 
     def __init__(self, *, ca_directory: CADirectory) -> None:
@@ -101,6 +118,19 @@ class CRLsAPI(Routes):
         return extended(CRLDocument, _summary(state), pem=pem)
 
 
+def _part(state: CRLState, part: str, crl: PublishedCRL) -> PartialCRL:
+    path = f"/crl/{state.ca.key_identifier}-{part}"
+    return PartialCRL(
+        der_path=f"{path}.crl",
+        pem_path=f"{path}.pem",
+        number=crl.number,
+        this_update=crl.this_update,
+        next_update=crl.next_update,
+        entries=crl.entries,
+        size=crl.size,
+    )
+
+
 def _summary(state: CRLState) -> CRLSummary:
     ca, crl = state.ca, state.crl
     return CRLSummary(
@@ -116,4 +146,6 @@ def _summary(state: CRLState) -> CRLSummary:
         next_update=None if crl is None else crl.next_update,
         entries=None if crl is None else crl.entries,
         size=None if crl is None else crl.size,
+        delta=None if state.delta is None else _part(state, DELTA, state.delta),
+        shards=tuple(_part(state, part, one) for part, one in state.shards.items()),
     )

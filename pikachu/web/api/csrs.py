@@ -120,7 +120,7 @@ class CSRDocument(CSRSummary):
     text: str
 
 
-class CSRsAPI(Routes):
+class CSRAPI(Routes):
     """Stored CSRs."""
 
     def __init__(
@@ -175,7 +175,7 @@ class CSRsAPI(Routes):
         filters={"status": "state"},
         choices={"status": _STATUS.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "name", "key", "status"),
+        sorts=("id", "created_at", "name", "key", "status", "profile", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List stored CSRs (CSR-2)."""

@@ -63,6 +63,9 @@ class RetirementDocument:
     challenge_passwords_ended: int
 
 
+_TIMES: Final = {name: name for name in ("expires", "expires_from", "expires_to")}
+
+
 class DevicesAPI(Routes):
     """Devices."""
 
@@ -78,7 +81,7 @@ class DevicesAPI(Routes):
         summary="Devices: one's own, or for admins all; q is words of any of their names",
         answer=DeviceDocument,
         listed=True,
-        filters={"state": "state", "policy": "policy", "method": "method", "owner": "owner"},
+        filters={"state": "state", "policy": "policy", "method": "method", "owner": "owner", **_TIMES},
         choices={"state": _STATE.choices, "method": tuple(Method)},
         owner="owner_id",
         sorts=("id", "created_at", "name", "due_at", "enrolled_at"),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.people import Scope
 from pikachu.inventory.identity_lists import IdentityLists
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed, tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +61,33 @@ class IdentityListsAPI(Routes):
         """Create a list; 409 if its name is taken."""
         body = call.take(NewIdentityList)
         made = await self._lists.create(call.principal, body.name, body.identities)
-        return created(f"/identity-lists/{made.id}", _document(made))
+        return created(f"/identity-lists/{made.id}", _document(made), version=made.version)
 
     @Operation(
         "GET",
         "/identity-lists",
-        scope=Scope.ADMIN,
+        scope=Access.STAFF,
         summary="Lists of identities",
         answer=IdentityListDocument,
         listed=True,
-        sorts=("id", "name"),
+        sorts=("id", "name", "entries", "updated_at", "updated_by"),
     )
     async def list(self, call: Call) -> Answer:
         """List the lists."""
         return listed(await self._lists.list(call.principal, call.list_query()), _document)
 
     @Operation(
-        "GET", "/identity-lists/<id>", scope=Scope.ADMIN, summary="One list of identities", answer=IdentityListDocument
+        "GET",
+        "/identity-lists/<id>",
+        scope=Access.STAFF,
+        summary="One list of identities",
+        answer=IdentityListDocument,
+        tagged=True,
     )
     async def get(self, call: Call) -> Answer:
         """Return a list."""
-        return Answer(200, _document(await self._lists.get(call.principal, call.id)))
+        found = await self._lists.get(call.principal, call.id)
+        return tagged(_document(found), found.version)
 
     @Operation(
         "PUT",
@@ -90,11 +96,13 @@ class IdentityListsAPI(Routes):
         summary="Replace the identities of a list",
         body=Identities,
         answer=IdentityListDocument,
+        tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
         """Replace all identities."""
         text = call.take(Identities).identities
-        return Answer(200, _document(await self._lists.replace(call.principal, call.id, text)))
+        changed = await self._lists.replace(call.principal, call.id, text, expected=call.expected)
+        return Answer(200, _document(changed))
 
     @Operation(
         "DELETE",
@@ -102,10 +110,11 @@ class IdentityListsAPI(Routes):
         scope=Scope.ADMIN,
         summary="Delete a list; policies that require it refuse every device",
         statuses=(204,),
+        tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
         """Delete a list."""
-        await self._lists.delete(call.principal, call.id)
+        await self._lists.delete(call.principal, call.id, expected=call.expected)
         return NO_CONTENT
 
 

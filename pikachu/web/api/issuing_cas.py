@@ -164,7 +164,7 @@ class EventsAPI(Routes):
         },
         choices={"about_account": FLAGS},
         owner="owner_id",
-        sorts=("id", "at"),
+        sorts=("id", "at", "type", "resource_type"),
     )
     async def list(self, call: Call) -> Answer:
         """List events; ``resource_type=!a,b`` excludes a and b; ``about_account=true`` selects the events of users."""

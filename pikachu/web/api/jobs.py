@@ -28,7 +28,7 @@ from pikachu.operations.jobs import Jobs
 from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
-from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.csrs import CSRAPI
 from pikachu.web.api.devices import DevicesAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.policies import PoliciesAPI
@@ -43,7 +43,7 @@ _LISTS: Final[Mapping[JobResource, Operation]] = {
     JobResource.CERTIFICATES: CertificatesAPI.list.operation,
     JobResource.APPROVALS: ApprovalsAPI.list.operation,
     JobResource.KEYS: KeysAPI.list.operation,
-    JobResource.CSRS: CSRsAPI.list.operation,
+    JobResource.CSRS: CSRAPI.list.operation,
     JobResource.TEMPLATES: TemplatesAPI.list.operation,
     JobResource.CHALLENGE_PASSWORDS: ChallengePasswordsAPI.list.operation,
     JobResource.USERS: UsersAPI.list.operation,
@@ -59,12 +59,14 @@ class JobArgumentsDocument:
     """The arguments of an action.  ``reason`` of ``revoke`` is a name of RFC 5280 section 5.3.1, that of ``reject`` is
     free text.  ``revoke`` is the reason for revoking a certificate before it is deleted, or the certificates of an
     account that is suspended; without it they are not revoked.  ``format`` of ``export`` is ``csv``, and for
-    certificates also ``pem`` or ``der``: a zip.
+    certificates also ``pem`` or ``der``: a zip.  ``policy`` of ``sign`` is the name of a policy; without it the default
+    policy applies.
     """
 
     reason: str | None = None
     revoke: str | None = None
     format: ExportFormat | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class NewJobDocument:
 
 @dataclass(frozen=True, slots=True)
 class JobDocument:
-    """A job; ``done`` and ``failed`` of its ``total`` objects have ended.  ``message`` is why it was stopped.
+    """A job; ``done`` and ``failed`` of its ``total`` objects have ended.  Its state is ``failed`` when none of them
+    could be done, else ``completed``.  ``message`` is why it was stopped.
 
     The file of an export has ``size`` bytes, before they are packed; it can be downloaded for 7 days after the end.
     """
@@ -140,9 +143,10 @@ class JobsAPI(Routes):
         statuses=(202,),
     )
     async def create(self, call: Call) -> Answer:
-        """Create a job.  Actions: revoke, renew and delete ``certificates``; approve and reject ``approvals``; delete
-        ``keys``, ``csrs``, ``templates``, ``challenge-passwords``, ``policies`` and ``tokens``; activate and suspend
-        ``users``; export ``certificates``, ``keys``, ``csrs``, ``challenge-passwords`` and ``users``.
+        """Create a job.  Actions: revoke, renew and delete ``certificates``; approve and reject ``approvals``; sign and
+        delete ``csrs``; delete ``keys``, ``templates``, ``challenge-passwords``, ``policies`` and ``tokens``; activate
+        and suspend ``users``; renew and retire ``devices``; export ``certificates``, ``approvals``, ``keys``,
+        ``csrs``, ``templates``, ``challenge-passwords`` and ``users``.
         """
         body = call.take(NewJobDocument)
         given = body.arguments or JobArgumentsDocument()
@@ -151,7 +155,9 @@ class JobsAPI(Routes):
             body.resource,
             body.action,
             _selection(body),
-            JobArguments(given.reason, given.revoke, None if given.format is None else given.format.value),
+            JobArguments(
+                given.reason, given.revoke, None if given.format is None else given.format.value, given.policy
+            ),
         )
         headers = {b"Location": f"{BASE}/jobs/{job.id}".encode()}
         return Answer(HTTPStatus.ACCEPTED, _document(job), headers=headers)
@@ -166,7 +172,7 @@ class JobsAPI(Routes):
         filters={"state": "state", "action": "action", "resource": "resource"},
         choices={"state": tuple(JobState), "action": tuple(JobAction), "resource": tuple(JobResource)},
         owner="owner_id",
-        sorts=("id", "created_at", "total"),
+        sorts=("id", "created_at", "ended_at", "action", "state", "total", "done", "failed", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List jobs; they are kept for 90 days after their end."""
@@ -224,10 +230,10 @@ def _selection(body: NewJobDocument) -> JobSelection:
     allowed = ("q", *operation.filters, *owner)
     for name in body.filter:
         if name not in allowed:
-            raise MalformedRequest(f"filter: unknown: {name[:40]!r}; known: {', '.join(allowed)}")
+            raise MalformedRequest(f"“filter”: unknown: {name[:40]!r}; known: {', '.join(allowed)}.")
         if not body.filter[name]:
             # A list ignores it; here it may be a value that got lost, and everything would be selected.
-            raise MalformedRequest(f"filter.{name} is empty. Enter a value, or leave {name} out.")
+            raise MalformedRequest(f"“filter.{name}” is empty. Enter a value, or leave “{name}” out.")
     query = dict(body.filter)
     check_choices(query, operation.choices)
     if body.resource is JobResource.APPROVALS:
@@ -250,6 +256,7 @@ def _document(job: Job) -> JobDocument:
             job.arguments.reason,
             job.arguments.revoke,
             None if job.arguments.format is None else ExportFormat(job.arguments.format),
+            job.arguments.policy,
         ),
         job.actor,
         job.created_at,

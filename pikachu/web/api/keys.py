@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pikachu.core.constraints import Length, Variant, Variants
 from pikachu.core.model.account_objects import StoredKey
-from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import CHOICES, MAXIMUM_NAME, Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.certificate_requests import KEY_ALGORITHM, KEY_CURVE, KEY_FAMILY, KEY_SIZE
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
+from pikachu.web.certificate_files import certificate_filename
 from pikachu.x509.keys import MAXIMUM_PASSPHRASE
 from pikachu.x509.pem import pem
 from pikachu.x509.pem_blocks import decode_base64
@@ -157,7 +157,7 @@ class KeysAPI(Routes):
         filters={"type": "type"},
         choices={"type": tuple(CHOICES)},
         owner="owner_id",
-        sorts=("id", "created_at", "name", "type"),
+        sorts=("id", "created_at", "name", "type", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List stored keys (KEY-2)."""
@@ -216,7 +216,7 @@ class KeysAPI(Routes):
         protection = call.take(PFXProtection)
         compatible = protection.form is PFXForm.COMPATIBLE
         body = await self._keys.pfx(call.principal, record, protection.passphrase, compatible=compatible)
-        name = f'attachment; filename="{format_serial(record.serial)}.pfx"'
+        name = f'attachment; filename="{certificate_filename(record)}.pfx"'
         headers = {b"Content-Disposition": name.encode("ascii")}
         return Answer(200, body, b"application/x-pkcs12", headers, secret=True)
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -19,6 +20,8 @@ from pikachu.web.api.routes import Access, Answer, Call, Operation, Route, Route
 Schema = dict[str, Any]
 
 _VARIABLE: Final = re.compile("<([a-z_]+)>")
+# A field in a docstring.
+_FIELD: Final = re.compile(":(?:param|ivar) ([a-z_0-9]+):")
 _SCALARS: Final[Mapping[type, Schema]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -36,6 +39,15 @@ _PROBLEM: Final[Schema] = {
         "detail": {"type": "string"},
         "instance": {"type": "string"},
         "failure_id": {"type": "string"},
+        "findings": {
+            "type": "array",
+            "description": "The errors of lint.",
+            "items": {
+                "type": "object",
+                "required": ["severity", "code", "message", "where"],
+                "properties": {name: {"type": "string"} for name in ("severity", "code", "message", "where")},
+            },
+        },
     },
 }
 _PATH_DESCRIPTIONS: Final = {
@@ -80,8 +92,12 @@ class OpenAPI(Routes):
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        # Encoded once; only the address of the server differs between clients.
-        self._document = encode(describe([*routes, *self.routes()]))
+        self._others = tuple(routes)
+
+    @cached_property
+    def _document(self) -> bytes:
+        """The description without the server's address, which differs between clients."""
+        return encode(describe([*self._others, *self.routes()]))
 
     @Operation("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
     async def get(self, call: Call) -> Answer:
@@ -125,6 +141,8 @@ def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
     }
     if operation.scopes:
         description["description"] = f"Needs a token with: {', '.join(operation.scopes)}."
+    elif operation.scope is Access.STAFF:
+        description["description"] = "Needs a token with operate or audit."
     elif operation.scope is Access.WHOLE_ACCOUNT:
         description["description"] = "Needs all scopes of the account's role."
     description["responses"]["default"] = {
@@ -230,11 +248,13 @@ def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> 
     if name not in schemas:
         schemas[name] = {}
         members = fields_of(kind)
+        about, meanings = _descriptions(kind)
         schema: Schema = {
             "type": "object",
-            "description": " ".join((kind.__doc__ or "").split()),
+            "description": about,
             "properties": {
                 field: _member(kind, field, annotation, schemas, strict=strict)
+                | ({"description": meanings[field]} if field in meanings else {})
                 for field, (annotation, _) in members.items()
             },
             "required": [field for field, (_, required) in members.items() if required],
@@ -245,6 +265,14 @@ def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> 
             schema |= {} if variants is None else variants.describe()
         schemas[name].update(schema)
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _descriptions(kind: type[Any]) -> tuple[str, dict[str, str]]:
+    """Return the description of a dataclass and those of its fields, in Markdown, from its docstring."""
+    text = " ".join((kind.__doc__ or "").split()).replace("``", "`")
+    about, *fields = (part.strip() for part in _FIELD.split(text))
+    meanings = zip(fields[::2], fields[1::2], strict=True)
+    return about, {name: f"{meaning[:1].upper()}{meaning[1:]}" for name, meaning in meanings}
 
 
 def _member(owner: type[Any], name: str, kind: Any, schemas: dict[str, Schema], *, strict: bool) -> Schema:

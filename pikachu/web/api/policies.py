@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 from pikachu.core.constraints import Length, Matches, NotEmpty, Omissible, OneOf
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.lint import OVERRIDE_REASON, Finding, LintOverride
 from pikachu.core.model.people import Role, Scope
 from pikachu.core.model.policies import DAYS, POLICY_ROLES, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
@@ -18,10 +19,11 @@ from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import FLAGS, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, tagged
 
 _Name: TypeAlias = Annotated[
-    str, Matches(POLICY_NAME.pattern, "a text of 1 to 64 letters, digits and the characters . _ - and space")
+    str, Matches(POLICY_NAME.pattern, "1 to 64 letters, digits and the characters . _ - and space")
 ]
 _Days: TypeAlias = Annotated[int, DAYS]
 _Text: TypeAlias = Annotated[str, Length(0, MAXIMUM_TEXT)]
+_Reason: TypeAlias = Annotated[str, OVERRIDE_REASON]
 _Roles: TypeAlias = Annotated[tuple[Annotated[Role, OneOf(POLICY_ROLES)], ...], NotEmpty()]
 
 
@@ -31,6 +33,8 @@ class PolicyBody:
 
     ``roles`` are the roles whose accounts may use it, user, operator and admin; administrators choose them.  Omitted,
     a new policy has all three, and one that exists keeps its own.
+
+    ``override_reason`` accepts the errors of lint that the policy has; it is for administrators.
 
     Omitted, ``default_for_est`` and ``default_for_scep`` stay as they are; the first policy of an owner that is used
     for a protocol becomes its default.
@@ -51,11 +55,15 @@ class PolicyBody:
     approval: Approval = Approval.AUTOMATIC
     limits: PolicyLimits = field(default_factory=PolicyLimits)
     roles: Omissible[_Roles] = None
+    override_reason: Omissible[_Reason] = None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """Omitted members stay unchanged; ``limits`` are replaced as a whole."""
+    """Omitted members stay unchanged; ``limits`` are replaced as a whole.
+
+    ``override_reason`` is as in ``PolicyBody``.
+    """
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"validity_days": 30}
 
@@ -73,6 +81,7 @@ class PolicyChange:
     approval: Omissible[Approval] = None
     limits: Omissible[PolicyLimits] = None
     roles: Omissible[_Roles] = None
+    override_reason: Omissible[_Reason] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,10 @@ class PolicyDocument:
     """An enrollment policy; the one in files has the id 0.
 
     ``default_for_est``: it applies on the EST path without a label, to its owner or, as a system policy, to everyone.
+
+    ``findings`` are those of lint about sample certificates of the policy; null in lists.  ``linter`` names the program
+    that lints beside the server's own rules; null when the extra ``lint`` is not installed.  ``lint_override`` says why
+    an administrator has accepted errors.
     """
 
     id: int
@@ -99,6 +112,9 @@ class PolicyDocument:
     roles: tuple[Role, ...]
     created_at: datetime | None
     updated_at: datetime | None
+    findings: tuple[Finding, ...] | None
+    linter: str | None
+    lint_override: LintOverride | None
 
 
 # Where a change takes the mark from the default policy of a protocol: the id of the policy that becomes the default.
@@ -124,7 +140,8 @@ class PoliciesAPI(Routes):
     )
     async def create(self, call: Call) -> Answer:
         """Create a policy; system policies require an administrator."""
-        policy = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
+        body = call.take(PolicyBody)
+        policy = await self._policies.add(call.principal, _policy(0, body), override=body.override_reason)
         return created(f"/policies/{policy.id}", await self._document(call, policy), version=policy.version)
 
     @Operation(
@@ -137,7 +154,7 @@ class PoliciesAPI(Routes):
         filters={"system": "system"},
         choices={"system": FLAGS},
         owner="owner_id",
-        sorts=("id", "created_at", "name", "days", "updated_at"),
+        sorts=("id", "created_at", "name", "days", "updated_at", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List policies; the default policy precedes the first page of a list without filters, and is not counted
@@ -184,6 +201,7 @@ class PoliciesAPI(Routes):
             lambda current: _policy(call.id, body, current),
             expected=call.expected,
             next_defaults=_next_defaults(call),
+            override=body.override_reason,
         )
         return Answer(200, await self._document(call, changed))
 
@@ -201,7 +219,7 @@ class PoliciesAPI(Routes):
     async def update(self, call: Call) -> Answer:
         """Update a policy; omitted members stay unchanged."""
         body = call.take(PolicyChange)
-        changes = {name: getattr(body, name) for name in call.present}
+        changes = {name: getattr(body, name) for name in call.present if name != "override_reason"}
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
         changed = await self._policies.change(
@@ -210,6 +228,7 @@ class PoliciesAPI(Routes):
             lambda current: replace(current, **changes),
             expected=call.expected,
             next_defaults=_next_defaults(call),
+            override=body.override_reason,
         )
         return tagged(await self._document(call, changed), changed.version)
 
@@ -232,7 +251,9 @@ class PoliciesAPI(Routes):
         return NO_CONTENT
 
     async def _document(self, call: Call, policy: Policy) -> PolicyDocument:
-        return _document(policy, await self._inventory.owner_names(call.principal, [policy.owner_id]))
+        names = await self._inventory.owner_names(call.principal, [policy.owner_id])
+        report = await self._policies.lint(policy)
+        return replace(_document(policy, names), findings=report.findings, linter=report.linter)
 
 
 def _next_defaults(call: Call) -> NextDefaults:
@@ -287,4 +308,7 @@ def _document(policy: Policy, names: OwnerNames) -> PolicyDocument:
         policy.roles,
         policy.created_at,
         policy.updated_at,
+        None,
+        None,
+        policy.lint_override,
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pikachu.core.errors import PikachuError
+from pikachu.core.model.lint import Finding
 from pikachu.ra.preview import Asked, Given, Preview
 from pikachu.web.errors import problem_of
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The problem that signing would return."""
+    """The problem that signing would return; ``findings`` are the errors of lint."""
 
     status: int
     title: str
     detail: str
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,10 @@ class PreviewDocument:
 
 def preview_document(preview: Preview) -> PreviewDocument:
     """Return a preview as its document."""
-    refusal = None if preview.refusal is None else _refusal(preview.refusal)
+    refusal = None if preview.refusal is None else _refusal(preview.refusal, preview.refusal_findings)
     return PreviewDocument(preview.asked, preview.given, refusal)
 
 
-def _refusal(error: PikachuError) -> Refusal:
+def _refusal(error: PikachuError, findings: tuple[Finding, ...]) -> Refusal:
     problem = problem_of(error)
-    return Refusal(int(problem.status), problem.title, error.public)
+    return Refusal(int(problem.status), problem.title, problem.detail, findings)

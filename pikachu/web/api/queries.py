@@ -27,13 +27,13 @@ def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32)
     except (UnicodeDecodeError, ValueError):
-        raise MalformedRequest("the query can't be read") from None
+        raise MalformedRequest("The query of the URL is malformed.") from None
     parameters: dict[str, str] = {}
     for name, value in pairs:
         if name not in allowed:
-            raise MalformedRequest(f"unknown: {name[:40]!r}; known: {', '.join(allowed) or 'nothing'}")
+            raise MalformedRequest(f"Unknown: {name[:40]!r}; known: {', '.join(allowed) or 'nothing'}.")
         if name in parameters:
-            raise MalformedRequest(f"{name} stands twice in the query")
+            raise MalformedRequest(f"“{name}” is in the query twice.")
         parameters[name] = value
     return parameters
 
@@ -55,7 +55,7 @@ def whole_number(text: str, name: str) -> int:
     """
     number = parse_number(text)
     if number is None:
-        raise MalformedRequest(f"{name} is a whole number")
+        raise MalformedRequest(f"“{name}” must be a whole number.")
     return number
 
 
@@ -68,7 +68,7 @@ def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: s
     """
     limit = whole_number(query["limit"], "limit") if "limit" in query else ListQuery().limit
     if not 1 <= limit <= MAXIMUM_LIMIT:
-        raise MalformedRequest(f"limit is a number from 1 to {MAXIMUM_LIMIT}")
+        raise MalformedRequest(f"“limit” must be a number from 1 to {MAXIMUM_LIMIT}.")
     return ListQuery(
         limit=limit,
         cursor=query.get("cursor") or None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, ClassVar
 
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.people import Principal, Scope
@@ -31,15 +32,28 @@ class VerificationState(StrEnum):
 class AuditVerificationDocument:
     """The last verification of the audit log: ``events`` were verified, and ``hash`` is that of the last of them.
 
+    ``log_entries`` of the log of all events and certificates were verified; it begins with the ``checkpoint_entries``
+    of the checkpoint that was sent, or else of the newest one in the server's folder of checkpoints.
     ``problem`` says which event was changed, or why the verification was interrupted; null without one.
     """
 
     state: VerificationState
     events: int
     hash: str | None
+    log_entries: int
+    checkpoint_entries: int | None
     started_at: datetime | None
     started_by: str | None
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerificationOrder:
+    """A verification; ``checkpoint`` is the text of one that was kept elsewhere."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"checkpoint": None}
+
+    checkpoint: str | None = None
 
 
 class ReportsAPI(Routes):
@@ -82,13 +96,17 @@ class ReportsAPI(Routes):
         "POST",
         "/audit-verification",
         scope=Scope.AUDIT,
-        summary="Verify that no audit event was changed or removed",
+        summary="Verify that no audit event or certificate was changed or removed",
+        body=AuditVerificationOrder,
         pending=AuditVerificationDocument,
         statuses=(202,),
     )
     async def verify(self, call: Call) -> Answer:
-        """Start a verification, which takes minutes for millions of events; one that is running is joined."""
-        self._verification.begin(call.principal)
+        """Start a verification, which takes minutes for millions of events; one that is running is joined, but not with
+        a checkpoint (409).
+        """
+        note = call.take(AuditVerificationOrder).checkpoint or ""
+        self._verification.begin(call.principal, note.encode())
         return Answer(202, self._document(call.principal))
 
     @Operation(
@@ -116,7 +134,7 @@ class ReportsAPI(Routes):
     def _document(self, actor: Principal) -> AuditVerificationDocument:
         run = self._verification.last(actor)
         if run is None:
-            return AuditVerificationDocument(VerificationState.NOT_VERIFIED, 0, None, None, None, None)
+            return AuditVerificationDocument(VerificationState.NOT_VERIFIED, 0, None, 0, None, None, None, None)
         state = VerificationState.INTACT
         if run.seconds is None:
             state = VerificationState.RUNNING
@@ -128,6 +146,8 @@ class ReportsAPI(Routes):
             state,
             run.looked_at,
             run.position.hash.hex() if run.looked_at else None,
+            run.entries,
+            run.kept,
             run.begun_at,
             run.actor,
             run.wrong or run.failure or None,

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.auth.permissions import require_role_scope
+from pikachu.auth.permissions import require_role_scope, require_staff
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Scope
@@ -43,6 +43,7 @@ class Access(Enum):
 
     ANYONE = "anyone"
     WHOLE_ACCOUNT = "whole account"
+    STAFF = "operate or audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,8 @@ class Operation:
             if not principal.scopes >= ROLE_SCOPES[principal.role]:
                 raise NotAuthorized("this needs a token with all scopes of the account")
             return
+        if self.scope is Access.STAFF:
+            require_staff(principal)
         for scope in self.scopes:
             require_role_scope(principal.role, scope)
             if scope not in principal.scopes:

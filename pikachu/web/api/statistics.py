@@ -40,7 +40,9 @@ class IssuedDay:
 class StatisticsDocument:
     """Counts of all objects (``everything``), or of the caller's own.
 
-    :param as_of: when ``certificates``, ``approvals_waiting`` and ``accounts_pending`` were counted.
+    :param as_of: when ``certificates``, ``approvals_waiting``, ``csrs_to_sign`` and ``accounts_pending`` were counted.
+    :param approvals_waiting: enrollments that an administrator has to approve.
+    :param csrs_to_sign: stored CSRs that are neither signed nor rejected.
     :param keys: certificates issued by key type; about all of them once ``keys_complete``.
     """
 
@@ -48,6 +50,7 @@ class StatisticsDocument:
     as_of: datetime
     certificates: CertificateCounts
     approvals_waiting: int
+    csrs_to_sign: int
     accounts_pending: int | None
     issued: tuple[IssuedDay, ...]
     keys: Mapping[str, int]
@@ -116,6 +119,7 @@ class StatisticsAPI(Routes):
                 counts.at,
                 certificates,
                 counts.waiting,
+                counts.to_sign,
                 counts.pending_accounts,
                 tuple(IssuedDay(day.date.isoformat(), day.methods) for day in overview.days),
                 overview.keys,

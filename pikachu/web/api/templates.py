@@ -179,7 +179,7 @@ class TemplatesAPI(Routes):
         filters={"usage": "usage", "profile_type": "profile_type"},
         choices={"usage": _USAGES.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "name", "profile_type", "origin", "updated_at"),
+        sorts=("id", "created_at", "name", "profile_type", "origin", "updated_at", "user"),
     )
     async def list(self, call: Call) -> Answer:
         """List templates; ``usage`` is ``req`` or ``ext``."""
@@ -308,7 +308,7 @@ class X509TemplatesAPI(Routes):
         body, name = call.take(RenderBody), call.path["name"]
         values = {one.name: one.value for one in body.variables}
         if len(values) != len(body.variables):
-            raise MalformedRequest("variables has the same name twice")
+            raise MalformedRequest("“variables” has the same name twice.")
         kind = body.profile_type
         if kind is None:
             kind = (await self._files.get(call.principal, name)).profile_type

@@ -36,7 +36,7 @@ class NewUser:
         "password": "correct horse battery staple",
     }
 
-    username: Annotated[str, Matches(ACCOUNT_NAME.pattern, "a text of 1 to 64 letters, digits and . _ @ -")]
+    username: Annotated[str, Matches(ACCOUNT_NAME.pattern, "1 to 64 letters, digits and . _ @ -")]
     email: _EMail
     password: Annotated[str, Length(1, MAXIMUM_BYTES)]
     role: Role = Role.USER
@@ -168,7 +168,7 @@ class UsersAPI(Routes):
         listed=True,
         filters={"role": "role", "state": "state", "source": "source"},
         choices={"role": tuple(Role), "state": tuple(AccountState), "source": tuple(AccountSource)},
-        sorts=("id", "created_at", "username", "email", "role", "state", "source"),
+        sorts=("id", "created_at", "username", "email", "role", "state", "source", "idle"),
     )
     async def list(self, call: Call) -> Answer:
         """List users; ``q`` searches name and e-mail."""

@@ -91,12 +91,21 @@ prepare(document);
 // Elements that another script has inserted.
 document.addEventListener("shown", (event) => prepare(event.target));
 
+// Says what a click has done where nothing else on the page changes.
+const told = document.createElement("div");
+told.className = "told";
+told.setAttribute("aria-live", "polite");
+document.body.append(told);
+const tell = (text) => {
+  told.textContent = text;
+  setTimeout(() => { told.textContent = ""; }, 1500);
+};
 const copy = async (element) => {
   const label = element.textContent;
   try {
     await navigator.clipboard.writeText(element.dataset.copy);
     if (element.tagName === "BUTTON") element.textContent = "Copied";
-    else element.title = "Copied";
+    else tell("Copied");
   } catch {
     if (element.tagName === "BUTTON") element.textContent = "Press Ctrl+C";
     else getSelection().selectAllChildren(element);
@@ -139,11 +148,52 @@ each("form[data-tools]", (form) => form.addEventListener("formdata", (event) => 
 
 // The headings of a list stay in sight unless it is wider than its frame, in which it then scrolls.
 const frames = new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    target.classList.toggle("fits", target.firstElementChild.offsetWidth <= target.clientWidth);
-  }
+  // All are measured before any is changed: a change in between would lay out the page again for each.
+  const fits = entries.map(({ target }) => target.firstElementChild.offsetWidth <= target.clientWidth);
+  entries.forEach(({ target }, index) => { target.classList.toggle("fits", fits[index]); });
 });
 each(".scroll:has(> .list)", (frame) => frames.observe(frame));
+
+// A choice of many is searched: the options with all words stay, the first of them is chosen unless the present one is.
+const FEW = 15;
+each("select[data-find]", (select) => {
+  const groups = [...select.children].map((group) => [group, [...group.querySelectorAll("option")]]);
+  if (select.options.length <= FEW) return;
+  const input = document.createElement("input");
+  const said = document.createElement("span");
+  input.type = "search";
+  input.className = "find";
+  input.maxLength = 100;
+  input.autocomplete = "off";
+  input.placeholder = `Find among ${select.options.length}`;
+  input.setAttribute("aria-label", `Find in ${select.labels[0].textContent.trim()}`);
+  said.className = "help";
+  said.setAttribute("role", "status");
+  select.before(input);
+  select.after(said);
+  const show = (matches) => {
+    select.replaceChildren(...groups.flatMap(([group, options]) => {
+      const left = options.filter(matches);
+      if (!options.length) return matches(group) ? [group] : [];
+      group.replaceChildren(...left);
+      return left.length ? [group] : [];
+    }));
+    return select.options.length;
+  };
+  input.addEventListener("input", (event) => {
+    event.stopPropagation();
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = select.value;
+    const isFound = show((option) => words.every((word) => option.textContent.toLowerCase().includes(word)));
+    if (!isFound) show(() => true);
+    said.textContent = isFound ? "" : "Nothing matches.";
+    select.value = chosen;
+    if (select.selectedIndex >= 0) return;
+    select.selectedIndex = 0;
+    for (const type of ["input", "change"]) select.dispatchEvent(new Event(type, { bubbles: true }));
+  });
+  input.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+});
 
 // The selection of rows: one box for all of the page, and the number of those that are ticked.
 each("form[data-bulk]", (form) => {
@@ -167,34 +217,78 @@ each("form[data-bulk]", (form) => {
   update();
 });
 
-// A linked form opens as a dialog on this page.
+// A file that the server would refuse for its size is not sent.
+document.addEventListener("change", ({ target }) => {
+  if (target.type !== "file") return;
+  const limit = Number(document.body.dataset.limit);
+  const isLarge = [...target.files].some((file) => file.size > limit);
+  target.setCustomValidity(isLarge ? `This file is too large. The server accepts ${Math.floor(limit / 1024)} KiB.` : "");
+  target.reportValidity();
+});
+
+// A linked form opens as a dialog on this page. Before secrets, the form for the password does.
+const readMain = async (answer) =>
+  new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+const passwordForm = (within) => within?.querySelector("form[action='/confirm']");
+const showDialog = (main, link) => {
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-label", main.querySelector("h1").textContent.trim());
+  dialog.append(...main.childNodes);
+  each("script", (script) => script.remove(), dialog);
+  each("form", (form) => { if (!form.getAttribute("action")) form.action = link.href; }, dialog);
+  let cancel = dialog.querySelector("[data-cancel]");
+  if (!cancel) {
+    cancel = document.createElement("button");
+    cancel.type = "button";
+    cancel.className = "plain";
+    cancel.textContent = "Close";
+    dialog.append(cancel);
+  }
+  cancel.addEventListener("click", (press) => { press.preventDefault(); dialog.close(); });
+  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  document.body.append(dialog);
+  prepare(dialog);
+  dialog.showModal();
+  return dialog;
+};
+const askPassword = (main, link) => {
+  const dialog = showDialog(main, link);
+  passwordForm(dialog).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const answer = await fetch("/confirm", {
+        method: "POST",
+        credentials: "same-origin",
+        redirect: "manual",
+        body: new URLSearchParams(new FormData(event.target)),
+      });
+      const again = answer.type === "opaqueredirect" ? null : await readMain(answer);
+      dialog.close();
+      if (passwordForm(again)) askPassword(again, link);
+      else if (link.matches("[data-dialog]")) await openDialog(link);
+      else location.assign(link.href);
+    } catch {
+      location.assign(link.href);
+    }
+  });
+};
+const openDialog = async (link) => {
+  const path = link.matches("[data-dialog]") ? link.href : `/confirm?${new URLSearchParams({ next: link.getAttribute("href") })}`;
+  const answer = await fetch(path, { credentials: "same-origin", redirect: "follow" });
+  const main = await readMain(answer);
+  if (answer.ok && new URL(answer.url).pathname === "/confirm" && passwordForm(main)) {
+    askPassword(main, link);
+    return;
+  }
+  if (!answer.ok || answer.redirected || !main?.querySelector("form[method=post]")) throw new Error("no form");
+  showDialog(main, link);
+};
 document.addEventListener("click", async (event) => {
-  const link = event.target.closest("a[data-dialog]");
+  const link = event.target.closest("a[data-dialog], a[data-confirm]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   try {
-    const answer = await fetch(link.href, { credentials: "same-origin", redirect: "follow" });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const main = page.querySelector("main");
-    if (!answer.ok || answer.redirected || !main?.querySelector("form[method=post]")) throw new Error("no form");
-    const dialog = document.createElement("dialog");
-    dialog.setAttribute("aria-label", main.querySelector("h1").textContent.trim());
-    dialog.append(...main.childNodes);
-    each("script", (script) => script.remove(), dialog);
-    each("form", (form) => { if (!form.getAttribute("action")) form.action = link.href; }, dialog);
-    let cancel = dialog.querySelector("[data-cancel]");
-    if (!cancel) {
-      cancel = document.createElement("button");
-      cancel.type = "button";
-      cancel.className = "plain";
-      cancel.textContent = "Close";
-      dialog.append(cancel);
-    }
-    cancel.addEventListener("click", (press) => { press.preventDefault(); dialog.close(); });
-    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
-    document.body.append(dialog);
-    prepare(dialog);
-    dialog.showModal();
+    await openDialog(link);
   } catch {
     location.assign(link.href);
   }

@@ -13,11 +13,12 @@ from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import ROLE_SCOPES, Authenticator
 from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
-from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import AuthenticationFailed, MalformedRequest, PikachuError, errors_of
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountSource, Scope, Token
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
@@ -120,11 +121,12 @@ class AccountPages(Pages):
         try:
             password = visit.form.whole_text("password")
             if password != visit.form.whole_text("confirmation"):
-                raise MalformedRequest("the two passwords differ; type the same one twice")
+                raise MalformedRequest("the two passwords differ; type the same one twice", field="confirmation")
             current = visit.form.whole_text("current")
-            await self._authenticator.confirm(visit.principal, current)
+            with errors_of("current", AuthenticationFailed):
+                await self._authenticator.confirm(visit.principal, current)
             if password == current:
-                raise MalformedRequest("Choose another password than the current one.")
+                raise MalformedRequest("Choose another password than the current one.", field="password")
             account = await self._accounts.change_password(visit.principal, password)
         except PikachuError as error:
             return self._password_form(visit, error)
@@ -138,6 +140,26 @@ class AccountPages(Pages):
         return HtmlPage.form("people/password.html", context, error)
 
     # --- sessions -------------------------------------------------------------------------
+
+    @page("POST", "/account/sessions/end", audience=Audience.USER)
+    async def end_sessions(self, visit: PageRequest) -> PageReply:
+        """End the selected sessions, or all but this one."""
+        account_id, current = visit.signed_in().id, visit.session
+        return await self.end_selected(visit, account_id, "/account", None if current is None else current.id)
+
+    async def end_selected(self, visit: PageRequest, account_id: int, location: str, kept: int | None) -> PageReply:
+        """End the sessions selected in the form, or all; return to *location*.
+
+        :param kept: id of a session that stays.
+        """
+        chosen = {number for one in visit.form.texts("id") if (number := parse_number(one, MAX_ID)) is not None}
+        if visit.form.flag("all"):
+            chosen = {one.id for one in await self._sessions.of_account(visit.principal, account_id)}
+        try:
+            ended = await self._sessions.end_selected(visit.principal, account_id, chosen - {kept})
+        except MalformedRequest as error:
+            return Redirect(location, notice=error.public, notice_kind="warn")
+        return Redirect(location, notice="1 session has ended." if ended == 1 else f"{ended} sessions have ended.")
 
     @page("POST", "/account/sessions/<id>/end", audience=Audience.USER)
     async def end_session(self, visit: PageRequest) -> PageReply:
@@ -162,7 +184,7 @@ class AccountPages(Pages):
             selected = visit.form.texts("scope")
             scopes = frozenset(scope for scope in Scope if scope.value in selected)
             if not scopes:
-                raise MalformedRequest("choose at least one scope")
+                raise MalformedRequest("choose at least one scope", field="scope")
             days = visit.form.number("days")
             account_id = visit.signed_in().id
             name = visit.form.text("name")
@@ -218,11 +240,12 @@ class AccountPages(Pages):
         try:
             pasted = visit.form.text("pem")
             if pasted:
-                der = decode_certificate_input(pasted.encode())
+                with errors_of("pem"):
+                    der = decode_certificate_input(pasted.encode())
             elif visit.form.text("certificate"):
                 der = (await self._inventory.certificate(visit.principal, visit.form.number("certificate"))).der
             else:
-                raise MalformedRequest("choose a certificate, or paste one")
+                raise MalformedRequest("choose a certificate, or paste one", field="certificate")
             await self._sessions.bind(visit.principal, visit.signed_in().id, parse_certificate(der))
         except PikachuError as error:
             return await self._certificate_form(visit, error)

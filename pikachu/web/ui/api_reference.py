@@ -37,11 +37,13 @@ class Operation:
     """One method at one path.
 
     :param anchor: its name within the page.
+    :param name: its name in the OpenAPI document.
     :param body: name of the schema of the request's body, or ``""``.
     :param answers: status, description, and the schema of the body.
     """
 
     anchor: str
+    name: str
     method: str
     path: str
     summary: str
@@ -95,6 +97,17 @@ def reference(document: Schema, server: str, query: str = "") -> Reference:
     )
 
 
+def operation_reference(document: Schema, server: str, name: str) -> Operation:
+    """Return the reference of the operation with that name."""
+    (found,) = (
+        _operation(path, method.upper(), operation, server)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if operation["operationId"] == name
+    )
+    return found
+
+
 def _heading(tag: str) -> str:
     """Format ``ChallengePasswords`` as ``Challenge passwords``."""
     if tag in _GROUPS:
@@ -112,6 +125,7 @@ def _operation(path: str, method: str, operation: Schema, server: str) -> Operat
     body = _body(operation)
     return Operation(
         anchor=re.sub(r"[^a-z0-9]+", "-", f"{method}-{path}".lower()).strip("-"),
+        name=operation["operationId"],
         method=method,
         path=path,
         summary=operation["summary"],
@@ -160,7 +174,8 @@ def _type(schema: Schema) -> tuple[str, str]:
 def _members(schema: Schema) -> tuple[Member, ...]:
     required = schema.get("required", ())
     return tuple(
-        Member(name, *_type(member), name in required) for name, member in schema.get("properties", {}).items()
+        Member(name, *_type(member), name in required, about=member.get("description", ""))
+        for name, member in schema.get("properties", {}).items()
     )
 
 

@@ -12,13 +12,10 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
-
-from werkzeug.exceptions import HTTPException
 
 from pikachu.accounts.drafts import Drafts
 from pikachu.accounts.preferences import AccountPreferences
@@ -32,12 +29,11 @@ from pikachu.core.model.sign_in import Draft, EndedSession
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.core.sealing import Sealer
 from pikachu.http.forms import form_fields
-from pikachu.http.redirect import accepts_html
-from pikachu.http.request import BoundedRequest
+from pikachu.http.request import BoundedRequest, RefusalPage
 from pikachu.http.responses import TEXT, send
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION, check_origin, is_navigation, is_same_origin, read_cookies
-from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
+from pikachu.web.dispatch import Dispatcher, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
 from pikachu.web.ui.cookies import (
     ATTEMPT,
@@ -150,7 +146,13 @@ class UIResource(Resource):
         self._preferences = preferences
         self._clock = clock
         self._renderer = renderer
-        self._klein = self._application().resource()
+        self._dispatcher = Dispatcher(
+            {(one.method, one.path, one.name): partial(self._serve, one) for one in self.pages},
+            clock,
+            unrouted=self._unrouted,
+            failed=self._failed,
+            strict_slashes=False,
+        )
 
     def render(self, request: BoundedRequest) -> int:
         """Dispatch the request through Klein, after refusing what Klein can't parse."""
@@ -163,22 +165,11 @@ class UIResource(Resource):
         request.named_host = request.getHeader(b"Host")
         # As for REST: Klein and Werkzeug fail on some values of the Host header.
         request.requestHeaders.setRawHeaders(b"Host", [b"pages"])
-        return int(self._klein.render(request))
+        return self._dispatcher.render(request)
 
     def _refuse(self, request: BoundedRequest, status: int, detail: str) -> int:
         headers = {b"Allow": b"GET, HEAD, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
         return self._problem_page(request, status_problem(status, detail, headers), None).render(request)
-
-    def _application(self) -> Any:
-        app = Klein()
-        # The first matching handler applies: with Exception before it, 404 and 405 would become 500.
-        app.handle_errors(HTTPException)(self._unrouted)
-        app.handle_errors(Exception)(self._failed)
-        for one in self.pages:
-            app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}", strict_slashes=False)(
-                endpoint(one.name, partial(self._serve, one), self._clock)
-            )
-        return app
 
     # --- page requests --------------------------------------------------------------------
 
@@ -381,11 +372,18 @@ class UIResource(Resource):
     # --- failures -------------------------------------------------------------------------
 
     def _problem_page(self, request: BoundedRequest, problem: Problem, visit: PageRequest | None) -> RenderedPage:
-        if not accepts_html(request) and visit is not None and visit.session is None:
+        if not request.accepts_html and visit is not None and visit.session is None:
             # Programs get plain text.
             return RenderedPage(problem.status, TEXT, f"{problem.detail}\n".encode(), problem.headers)
         context = {**self._context(visit), "problem": problem}
         return RenderedPage(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
+
+    def oversize_page(self, maximum: int) -> RefusalPage:
+        """Return the page for a form of more than *maximum* bytes, which is refused before anyone is authenticated."""
+        detail = f"The file or text is too large. This server accepts {maximum // 1024:,} KiB."
+        problem = status_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        body = self._renderer.render("error.html", {**self._context(None), "problem": problem})
+        return RefusalPage(body, ((b"Content-Type", HTML), *HEADERS.items()))
 
     def _unrouted(self, request: Any, failure: Failure) -> Any:
         return self._with_visit(request, unrouted_problem(failure))

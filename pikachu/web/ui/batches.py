@@ -20,11 +20,10 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import parse_number
-from pikachu.core.policy_roles import usable_by
 from pikachu.documents.labels import LabelLayout
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
-from pikachu.ra.policies import NO_EXTENSIONS_POLICY
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY, usable_by
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.web.batch_labels import PDF, labels_filename, labels_of, labels_pdf, parts_of
 from pikachu.web.ui.challenge_passwords import LIFETIME, lifetime_of
@@ -57,10 +56,10 @@ TABLE: Final[Table[Row]] = Table(
     "batches",
     (
         Column("label", "Label", sort="label", text=lambda row: row.batch.label),
-        Column("state", "State", text=lambda row: row.state.value),
-        Column("progress", "Progress", text=lambda row: row.progress),
-        Column("policy", "Policy", text=lambda row: row.batch.policy),
-        Column("user", "User", text=lambda row: row.owner),
+        Column("state", "State", sort="state", text=lambda row: row.state.value),
+        Column("progress", "Progress", sort="enrolled", text=lambda row: row.progress),
+        Column("policy", "Policy", sort="policy", text=lambda row: row.batch.policy),
+        Column("user", "User", sort="user", text=lambda row: row.owner),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.batch.created_at)),
         Column("expires", "Expires (UTC)", sort="expires_at", text=lambda row: rfc3339(row.batch.expires_at)),
         Column("actions", "Actions"),
@@ -71,7 +70,7 @@ TABLE: Final[Table[Row]] = Table(
     ),
     empty="No batches yet: a batch creates a challenge password for each of a list of devices.",
     empty_link=("/batches/new", "Create batch"),
-    search="Label, policy or user",
+    search="ID, label, policy, date or user",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
+from pikachu.ca.restrictions import is_deletable, revocation_obstacle
 from pikachu.core.errors import Conflict, MalformedRequest, PikachuError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.certificates import (
@@ -110,11 +111,15 @@ def _is_span(text: str) -> bool:
     return True
 
 
-#: Select certificates by the times of their expiry and issuance.
-TIME_FILTERS: Final = (
+#: Select certificates, or devices by their current one, by the time of expiry.
+EXPIRY_FILTERS: Final = (
     Filter("expires", "Expires", _spans("Within", 7, 30, 90), unset="Any time", others=_is_span),
     Filter("expires_from", "Expires from", kind="date", more=True),
     Filter("expires_to", "Expires until", kind="date", more=True),
+)
+#: Select certificates by the times of their expiry and issuance.
+TIME_FILTERS: Final = (
+    *EXPIRY_FILTERS,
     Filter("issued", "Issued", _spans("In the last", 1, 7, 30), unset="Any time", more=True, others=_is_span),
     Filter("issued_from", "Issued from", kind="date", more=True),
     Filter("issued_to", "Issued until", kind="date", more=True),
@@ -125,6 +130,7 @@ INFRASTRUCTURE_LABELS: Final = {
     Infrastructure.ROLLOVER: "Roll-over certificate",
     Infrastructure.OCSP_RESPONDER: "OCSP responder",
     Infrastructure.SCEP_RA: "SCEP RA",
+    Infrastructure.REVOCATION_SIGNER: "Revocation message signer",
     Infrastructure.HTTPS: "HTTPS of this server",
 }
 
@@ -138,6 +144,8 @@ class Row:
     :ivar issuer: name of its issuing CA, where that is in service.
     :ivar owner: the user's name, or NOBODY.
     :ivar revocable: it is valid, or on hold and not expired.
+    :ivar can_revoke: this server can revoke it, and it is not revoked for ever.
+    :ivar can_delete: it can be deleted.
     """
 
     record: CertificateRecord
@@ -148,6 +156,8 @@ class Row:
     owner: str
     sans: tuple[str, ...]
     revocable: bool
+    can_revoke: bool
+    can_delete: bool
 
     @property
     def more_names(self) -> tuple[str, ...]:
@@ -222,6 +232,9 @@ class CertificateRows:
                 names.get(record.owner_id, NOBODY),
                 tuple(shown_name(text) for text in record.sans),
                 record.is_revocable(now),
+                (record.revoked_at is None or record.reason is HOLD)
+                and revocation_obstacle(record, self._issuers.by_id) == "",
+                is_deletable(record, now),
             )
             for record in records
         ]
@@ -255,7 +268,7 @@ class CertificatesPages(Pages):
                 Column("sans", "SANs", text=lambda row: ", ".join(row.record.sans), csv_only=True),
                 Column("subject", "Subject", text=lambda row: row.record.subject, csv_only=True),
                 Column("serial", "Serial", sort="serial", text=lambda row: row.serial),
-                Column("key", "Key", text=lambda row: row.record.key_type),
+                Column("key", "Key", sort="key", text=lambda row: row.record.key_type),
                 Column("date", "Issued (UTC)", sort="created_at", text=lambda row: utc_text(row.record.created_at)),
                 Column("end", "Expires (UTC)", sort="not_after", text=lambda row: utc_text(row.record.not_after)),
                 Column("status", "Status", text=lambda row: row.label),
@@ -281,15 +294,15 @@ class CertificatesPages(Pages):
                 INFRASTRUCTURE,
             ),
             empty="No certificates yet.",
-            empty_link=("/ra", "Sign a request"),
-            search="Name, SAN, serial, key or user",
+            empty_link=("/ra", "Sign a CSR"),
+            search="Name, SAN, serial, key, date, policy or user",
             selection=Selection(
                 JobResource.CERTIFICATES,
                 (
                     EXPORT,
                     BulkAction(JobAction.RENEW, "Renew", kind=""),
                     BulkAction(JobAction.REVOKE, "Revoke"),
-                    BulkAction(JobAction.DELETE, "Delete"),
+                    BulkAction(JobAction.DELETE, "Delete", kind="plain"),
                 ),
                 lambda row: (row.record.id, row.name),
             ),
@@ -355,11 +368,12 @@ class CertificatesPages(Pages):
             reason = RevocationReason.from_name(selected)
             if row.record.revoked_at is not None and not row.on_hold:
                 raise Conflict("this certificate is revoked already")
-            await self._inventory.revoke(visit.principal, row.record.id, reason)
+            # The form says what follows for an issuing CA, and has asked for the word.
+            await self._inventory.revoke(visit.principal, row.record.id, reason, confirmed=True)
         except PikachuError as error:
             return _revoke_form(row, selected, error)
         done = "put on hold" if reason is HOLD else "revoked"
-        notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
+        notice = f"The certificate {row.name} was {done}. OCSP and the CRL now reflect this."
         return Redirect(visit.back_to("/certificates", f"/certificates/{row.record.id}"), notice)
 
     @page("GET", "/certificates/<id>/release", audience=Audience.REQUESTER)

@@ -70,14 +70,14 @@ class Row:
 TABLE: Final[Table[Row]] = Table(
     "challenge-passwords",
     (
-        Column("prefix", "Password", text=lambda row: f"{row.challenge.prefix}…"),
+        Column("prefix", "Password", sort="prefix", text=lambda row: f"{row.challenge.prefix}…"),
         Column("label", "Label", sort="label", text=lambda row: row.challenge.label),
         Column("subject", "For", text=lambda row: row.subject),
         Column("sans", "Subject alternative names", text=lambda row: ", ".join(row.sans), csv_only=True),
-        Column("status", "Status", text=lambda row: row.status),
-        Column("user", "User", text=lambda row: row.owner),
+        Column("status", "Status", sort="status", text=lambda row: row.status),
+        Column("user", "User", sort="user", text=lambda row: row.owner),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.challenge.created_at)),
-        Column("validity", "Validity", text=lambda row: str(int(row.validity.total_seconds()))),
+        Column("validity", "Validity", sort="validity", text=lambda row: str(int(row.validity.total_seconds()))),
         Column("expires", "Expires (UTC)", sort="expires_at", text=lambda row: rfc3339(row.challenge.expires_at)),
         Column("actions", "Actions"),
     ),
@@ -86,7 +86,7 @@ TABLE: Final[Table[Row]] = Table(
         Filter("label", "Label"),
     ),
     empty="No challenge passwords yet: a device needs one to enroll by SCEP, or by EST without an account.",
-    search="First digits, label or name",
+    search="First digits, ID, label, name or date",
     selection=export_or_deletion(JobResource.CHALLENGE_PASSWORDS, lambda row: (row.challenge.id, row.challenge.prefix)),
 )
 
@@ -245,7 +245,9 @@ def lifetime_of(text: str) -> timedelta | None:
     try:
         return timedelta(seconds=LIFETIME.parse(text, Path()))
     except ValueError:
-        raise MalformedRequest("Enter a validity such as 60m, 10h or 4d, of at most 366 days.") from None
+        raise MalformedRequest(
+            "Enter a validity such as 60m, 10h or 4d, of at most 366 days.", field="validity"
+        ) from None
 
 
 def challenge_status(challenge: ChallengePassword, now: datetime) -> str:

@@ -58,7 +58,8 @@ class Location:
 class Command:
     """A command to copy.
 
-    :param program: required program: ``curl``, ``openssl``, ``pki``, ``sscep``, ``estclient``.
+    :param program: required program: ``curl``, ``openssl``, ``pki``, ``sscep``, ``estclient``,
+        ``powershell``.
     """
 
     program: str
@@ -95,14 +96,33 @@ def openssl(text: str) -> Command:
     return Command("openssl", f"openssl {text}")
 
 
+def sscep(url: str, operation: str, options: str) -> tuple[Command, ...]:
+    """Return a call of sscep; none for an HTTPS URL, which that program doesn't know."""
+    return (Command("sscep", f"sscep {operation} -u {url} {options}"),) if url.startswith("http://") else ()
+
+
+def powershell(url: str, method: str = "Get", body: str = "") -> Command:
+    """Return a call of REST for PowerShell 7 with the token of the file ``token``.
+
+    :param body: a PowerShell hash table.
+    """
+    json = f" -ContentType 'application/json' -Body ({body} | ConvertTo-Json)" if body else ""
+    return Command(
+        "powershell",
+        "$token = (Get-Content -Raw token).Trim() -replace '^Authorization: Bearer ' |\n"
+        "    ConvertTo-SecureString -AsPlainText -Force\n"
+        f"Invoke-RestMethod -Authentication Bearer -Token $token -Method {method} -Uri '{url}'{json}",
+    )
+
+
 def server_of(url: str) -> str:
     """Return host and port of an HTTPS URL."""
     server = url.removeprefix("https://")
     return server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
 
 
-def sections(location: Location) -> Sequence[Section]:
-    """Return all endpoints of a server, in the order of a first trial."""
+def sections(location: Location, *, admin: bool = False) -> Sequence[Section]:
+    """Return the endpoints of a server that an account may use, in the order of a first trial."""
     result = [Section("trust", "CA certificates", _TRUST, tuple(_trust(location)))]
     if location.est:
         result.append(Section("est", "EST", _ABOUT_EST, tuple(_est(location))))
@@ -112,7 +132,7 @@ def sections(location: Location) -> Sequence[Section]:
         result.append(Section("ocsp", "OCSP", _ABOUT_OCSP, tuple(_ocsp(location))))
     result.append(Section("crl", "CRL", _ABOUT_CRL, tuple(_crl(location))))
     result.append(Section("rest", "REST", _ABOUT_REST, tuple(_rest(location))))
-    result.append(Section("status", "Status and health", _ABOUT_STATUS, tuple(_status(location))))
+    result.append(Section("status", "Status and health", _ABOUT_STATUS, tuple(_status(location, admin=admin))))
     return result
 
 
@@ -134,7 +154,8 @@ _ABOUT_OCSP: Final = "The status of single certificates by RFC 6960; here of dev
 _ABOUT_CRL: Final = "What is revoked, for brokers and servers that read lists. Anyone may fetch them."
 _ABOUT_REST: Final = (
     "Everything that the pages do. Make a token on the page Account, and keep it in the file token with mode 0600, as "
-    "one line: Authorization: Bearer TOKEN. The reference has all operations."
+    "one line: Authorization: Bearer TOKEN. The reference has all operations. The commands for PowerShell "
+    "need version 7, and the root certificate among those that the system trusts."
 )
 _ABOUT_STATUS: Final = "For monitoring, and for applications that ask about one serial number."
 
@@ -224,7 +245,7 @@ def _est(location: Location) -> Iterator[Endpoint]:
             Command(
                 "estclient",
                 f"estclient enroll -server {server} -explicit root.crt -csr device.csr "
-                f"-username {shlex.quote(location.account)} -password PASSWORD -out device.crt",
+                f"-user {shlex.quote(location.account)} -pass PASSWORD -out device.crt",
             ),
         ),
     )
@@ -302,7 +323,7 @@ def _scep(location: Location) -> Iterator[Endpoint]:
         "The certificate to encrypt for: DER of the CA, or PKCS#7 of its RA and chain",
         (
             curl(f"{insecure}--output scepca '{url}?operation=GetCACert'"),
-            Command("sscep", f"sscep getca -u {url} -c sscep-ca.pem"),
+            *sscep(url, "getca", "-c sscep-ca.pem"),
         ),
     )
     ca_certificate = f"{issuer}.crt"
@@ -322,19 +343,27 @@ def _scep(location: Location) -> Iterator[Endpoint]:
                 f"--cacert root.crt{f' --cacert {issuer}.crt' if location.scep_ra else ''} --outform pem >scep.crt",
             ),
             openssl(_with_challenge()),
-            Command(
-                "sscep",
-                f"sscep enroll -u {url} -c sscep-ca.pem -k sscep.key -r sscep.csr -l sscep.crt -E aes256 -S sha256",
-            ),
-            Command("sscep", f"sscep getcrl -u {url} -c sscep-ca.pem -k sscep.key -l sscep.crt -w scep.crl"),
+            *sscep(url, "enroll", "-c sscep-ca.pem -k sscep.key -r sscep.csr -l sscep.crt -E aes256 -S sha256"),
+            *sscep(url, "getcrl", "-c sscep-ca.pem -k sscep.key -l sscep.crt -w scep.crl"),
         ),
     )
     yield Endpoint(
         "GET",
         "/scep?operation=GetNextCACert",
         "The CA certificate that will replace the current one, while there is one",
-        (Command("sscep", f"sscep getnextca -u {url} -c sscep-ca.pem -w scep-next-ca.pem"),),
+        sscep(url, "getnextca", "-C sscep-ca.pem -c scep-next-ca.pem"),
     )
+    renewal = "-k renewed.key -r renewed.csr -K sscep.key -O sscep.crt -l renewed.crt"
+    if plain := sscep(url, "enroll", f"-c sscep-ca.pem {renewal} -E aes256 -S sha256"):
+        yield Endpoint(
+            "POST",
+            "/scep?operation=PKIOperation",
+            "Renewal: the current certificate signs the request for a new key; no challenge password is needed",
+            (
+                openssl("req -new -newkey rsa:2048 -nodes -keyout renewed.key -out renewed.csr -subj /CN=device-3"),
+                *plain,
+            ),
+        )
     for label in location.scep_labels:
         path = quote(label, safe="")
         yield Endpoint(
@@ -431,20 +460,24 @@ def _rest(location: Location) -> Iterator[Endpoint]:
     yield Endpoint(
         "POST",
         "/api/v1/certificates",
-        "Sign a request",
+        "Sign a CSR",
         (
             Command(
                 "curl",
                 f"""printf '{{"csr": "%s"}}' {pem} |\n"""
                 f"    {curl(f'{json} --data-binary @- --output issued.json {url}/certificates').text}",
             ),
+            powershell(f"{url}/certificates", "Post", "@{ csr = [string](Get-Content -Raw device.csr) }"),
         ),
     )
     yield Endpoint(
         "GET",
         "/api/v1/certificates",
         "Issued certificates, by page, filter and order",
-        (curl(f"{trust} '{url}/certificates?limit=25&status=valid&sort=-id'"),),
+        (
+            curl(f"{trust} '{url}/certificates?limit=25&status=valid&sort=-id'"),
+            powershell(f"{url}/certificates?limit=25&status=valid&sort=-id"),
+        ),
     )
     yield Endpoint(
         "GET",
@@ -456,7 +489,10 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "POST",
         "/api/v1/certificates/ID/revocation",
         "Revoke it",
-        (curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),),
+        (
+            curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),
+            powershell(f"{url}/certificates/ID/revocation", "Post", "@{ reason = 'superseded' }"),
+        ),
     )
     order = '{"subject": "CN=device-5", "key": {"type": "EC", "curve": "prime256v1"}}'
     yield Endpoint(
@@ -489,7 +525,10 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "POST",
         "/api/v1/challenge-passwords",
         "A challenge password for one enrollment",
-        (curl(f"{json} --data '{{}}' {url}/challenge-passwords"),),
+        (
+            curl(f"{json} --data '{{}}' {url}/challenge-passwords"),
+            powershell(f"{url}/challenge-passwords", "Post", "@{}"),
+        ),
     )
     yield Endpoint(
         "POST",
@@ -506,7 +545,7 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/api/v1/events",
         "The audit log",
-        (curl(f"{trust} '{url}/events?limit=25'"),),
+        (curl(f"{trust} '{url}/events?limit=25'"), powershell(f"{url}/events?limit=25")),
     )
     yield Endpoint(
         "GET",
@@ -521,7 +560,7 @@ def _first_id(file: str) -> str:
     return f"""$(sed 's/^{{"id": *\\([0-9]*\\).*/\\1/' {file})"""
 
 
-def _status(location: Location) -> Iterator[Endpoint]:
+def _status(location: Location, *, admin: bool) -> Iterator[Endpoint]:
     serial = "$(openssl x509 -in device.crt -noout -serial | cut -d= -f2)"
     yield Endpoint(
         "GET",
@@ -537,5 +576,8 @@ def _status(location: Location) -> Iterator[Endpoint]:
     )
     base = location.http or location.https
     trust = "" if location.http else "--cacert root.crt "
-    yield Endpoint("GET", "/healthz", "Alive", (curl(f"{trust}{base}/healthz"),))
-    yield Endpoint("GET", "/readyz", "Whether it can work, and what can't", (curl(f"{trust}{base}/readyz"),))
+    if admin:
+        metrics = f"--cacert root.crt --header @token {location.https}/metrics"
+        yield Endpoint("GET", "/metrics", "Metrics for Prometheus, for administrators", (curl(metrics),))
+    yield Endpoint("GET", "/healthz", "Liveness", (curl(f"{trust}{base}/healthz"),))
+    yield Endpoint("GET", "/readyz", "Readiness, with the state of each component", (curl(f"{trust}{base}/readyz"),))

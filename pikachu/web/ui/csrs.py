@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.errors import BadTemplate, MalformedRequest, NotFound, PikachuError, errors_of
 from pikachu.core.model.account_objects import StoredKey
-from pikachu.core.model.jobs import JobResource
+from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
@@ -23,7 +23,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import export_or_deletion
+from pikachu.web.ui.selection import EXPORT, BulkAction, Selection
 from pikachu.web.ui.subject_fields import ATTRIBUTES, SubjectFields
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
@@ -73,17 +73,24 @@ TABLE: Final[Table[StoredCSR]] = Table(
         Column("id", "ID", sort="id", text=lambda row: str(row.csr.id)),
         Column("name", "Name", sort="name", text=lambda row: row.csr.name),
         Column("key", "Key", sort="key", text=lambda row: row.csr.key_type),
-        Column("profile", "Profile", text=lambda row: row.csr.template or ""),
+        Column("profile", "Profile", sort="profile", text=lambda row: row.csr.template or ""),
         Column("status", "Status", sort="status", text=lambda row: row.csr.state),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.csr.created_at)),
-        Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
+        Column("user", "User", sort="user", text=lambda row: row.owner, audience=Audience.STAFF),
         Column("actions", "Actions"),
     ),
-    (Filter("state", "Status", tuple((state, state.capitalize()) for state in _STATES)),),
-    search="ID, name, key, profile, status or user",
+    (
+        Filter("state", "Status", tuple((state, state.capitalize()) for state in _STATES)),
+        Filter("key_id", "ID of the key", more=True, hidden=True),
+    ),
+    search="ID, name, key, profile, status, date or user",
     empty="No certificate requests yet.",
     empty_link=("/csrs/generate", "Generate a CSR"),
-    selection=export_or_deletion(JobResource.CSRS, lambda row: (row.csr.id, row.csr.name)),
+    selection=Selection(
+        JobResource.CSRS,
+        (EXPORT, BulkAction(JobAction.SIGN, "Sign", kind=""), BulkAction(JobAction.DELETE, "Delete")),
+        lambda row: (row.csr.id, row.csr.name),
+    ),
 )
 
 
@@ -184,8 +191,9 @@ class CSRsPages(Pages):
         try:
             data = form.data("file") or form.whole_text("csr").encode()
             if not data.strip():
-                raise MalformedRequest("choose a file or paste a request")
-            stored = await self._requests.store(visit.principal, form.text("name"), data)
+                raise MalformedRequest("choose a file or paste a request", field="csr")
+            with errors_of("file" if form.data("file") else "csr"):
+                stored = await self._requests.store(visit.principal, form.text("name"), data)
         except PikachuError as error:
             values = {name: value for name, value in form.values.items() if name in ("name", "csr")}
             return HtmlPage.form("csrs/upload.html", {"form": values}, error)
@@ -213,7 +221,8 @@ class CSRsPages(Pages):
                 return await self._form(visit, draft, notice=notice)
             if visit.form.text("action") == "preview":
                 return await self._form(visit, draft)
-            stored = await self._requests.generate(visit.principal, draft.name, await self._source(visit, draft))
+            with errors_of("text", BadTemplate):
+                stored = await self._requests.generate(visit.principal, draft.name, await self._source(visit, draft))
         except PikachuError as error:
             return await self._form(visit, draft, error)
         return Redirect(f"/csrs/{stored.id}", notice="CSR created.")
@@ -279,7 +288,7 @@ class CSRsPages(Pages):
         :raises MalformedRequest: no key is selected, or the configuration was edited but is not selected.
         """
         if not draft.key:
-            raise MalformedRequest("Choose a key.")
+            raise MalformedRequest("Choose a key.", field="key")
         key_id = _number(draft.key)
         if draft.mode == TEXT:
             return RequestSource(key_id, text=draft.text)

@@ -135,7 +135,9 @@ class DashboardPages(Pages):
 def _charts(overview: Overview) -> dict[str, Chart]:
     weeks = overview.weeks or (0,) * 13
     days = overview.days
-    methods = [method for method in Method if any(method in day.methods for day in days)]
+    # Imported certificates were issued elsewhere, on other days.
+    here = [method for method in Method if method is not Method.IMPORT]
+    methods = [method for method in here if any(method in day.methods for day in days)]
     issued = [
         Series(
             method.value,

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from pikachu.core.model.people import BoundNames
-from pikachu.web.ui.client_commands import PKCS7, PKCS10, Command, Location, curl, openssl, server_of
+from pikachu.web.ui.client_commands import PKCS7, PKCS10, Command, Location, curl, openssl, server_of, sscep
 from pikachu.x509 import der
 from pikachu.x509.names import attribute_name, parse_name
 from pikachu.x509.san import parse_san
@@ -186,7 +186,8 @@ def powershell_script(enrollment: Enrollment, url: str) -> str:
         )
     challenge = der.utf8_string(enrollment.challenge)
     return (
-        "$key = [Security.Cryptography.ECDsa]::Create([Security.Cryptography.ECCurve+NamedCurves]::nistP256)\n"
+        "$curve = [Security.Cryptography.ECCurve]::CreateFromValue('1.2.840.10045.3.1.7')\n"
+        "$key = [Security.Cryptography.ECDsa]::Create($curve)\n"
         "$subject = [Security.Cryptography.X509Certificates.X500DistinguishedName]::new(\n"
         f"    [Convert]::FromBase64String('{text(names.subject_der)}'))\n"
         "$request = [Security.Cryptography.X509Certificates.CertificateRequest]::new($subject, $key, 'SHA256')\n"
@@ -211,19 +212,9 @@ def _scep(location: Location, enrollment: Enrollment) -> Iterator[Way]:
     url, issuer = f"{location.clear}/scep{label}", location.scep_issuer
     about = "For devices without EST; the key is RSA."
     request = _create_csr(enrollment, _RSA)
-    yield Way(
-        "sscep",
-        "SCEP with sscep",
-        about,
-        (
-            request,
-            Command("sscep", f"sscep getca -u {url} -c sscep-ca.pem"),
-            Command(
-                "sscep",
-                f"sscep enroll -u {url} -c sscep-ca.pem -k device.key -r device.csr -l device.crt -E aes256 -S sha256",
-            ),
-        ),
-    )
+    if getca := sscep(url, "getca", "-c sscep-ca.pem"):
+        options = "-c sscep-ca.pem -k device.key -r device.csr -l device.crt -E aes256 -S sha256"
+        yield Way("sscep", "SCEP with sscep", about, (request, *getca, *sscep(url, "enroll", options)))
     if _fits_pki(enrollment.names):
         encryption, first = f"{issuer}.crt", ""
         if location.scep_ra:

@@ -9,14 +9,14 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.devices import Device, DeviceState
 from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.people import ChallengePassword
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.devices import Devices
-from pikachu.web.ui.certificates import HOLD, REASON_LABELS, REASONS, CertificateRows, utc_text
+from pikachu.web.ui.certificates import EXPIRY_FILTERS, REASON_LABELS, CertificateRows, utc_text
 from pikachu.web.ui.challenge_passwords import challenge_status
 from pikachu.web.ui.events import excerpt
 from pikachu.web.ui.pages import PageRequest, Pages, page
@@ -39,6 +39,50 @@ _KINDS: Final = {
     DeviceState.OVERDUE: "bad",
     DeviceState.RETIRED: "mute",
 }
+
+
+#: (name, label, meaning) of each reason for retiring a device; none is selected at first.
+RETIREMENT_REASONS: Final = tuple(
+    (reason.wire_name, label, meaning)
+    for reason, label, meaning in (
+        (
+            RevocationReason.KEY_COMPROMISE,
+            "Key compromise",
+            "The device was stolen or lost, or somebody else has its private key, or may have it.",
+        ),
+        (
+            RevocationReason.CESSATION_OF_OPERATION,
+            "Cessation of operation",
+            "The device is out of use; it is still yours, or its key was destroyed.",
+        ),
+        (
+            RevocationReason.SUPERSEDED,
+            "Superseded",
+            "Another device has taken its place; the key is safe.",
+        ),
+        (
+            RevocationReason.AFFILIATION_CHANGED,
+            "Affiliation changed",
+            "The device belongs to another organization now, or has another name.",
+        ),
+        (
+            RevocationReason.PRIVILEGE_WITHDRAWN,
+            "Privilege withdrawn",
+            "The device may no longer use what its certificates give access to.",
+        ),
+        (RevocationReason.UNSPECIFIED, "Unspecified", "No reason is given; the CRL and OCSP omit it."),
+    )
+)
+
+
+def retirement_reason_of(name: str) -> RevocationReason:
+    """Return the reason of a retirement that was selected in a form.
+
+    :raises MalformedRequest: none is selected, or there is none of this name.
+    """
+    if not name:
+        raise MalformedRequest("Choose a reason.", field="reason")
+    return RevocationReason.from_name(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +136,26 @@ TABLE: Final[Table[Row]] = Table(
         Column("policy", "Policy", text=lambda row: row.device.policy),
         Column("address", "Address", text=lambda row: row.device.address, csv_only=True),
         Column("certificates", "Certificates", text=lambda row: str(row.device.certificates)),
-        Column("created", "First enrollment (UTC)", text=lambda row: utc_text(row.device.created_at), csv_only=True),
+        Column(
+            "created",
+            "First enrollment (UTC)",
+            sort="created_at",
+            text=lambda row: utc_text(row.device.created_at),
+            csv_only=True,
+        ),
         Column("user", "User", text=lambda row: row.owner, audience=Audience.STAFF),
     ),
     filters=(
         Filter("state", "State", tuple((one.value, label) for one, label in _LABELS.items())),
-        Filter("policy", "Policy"),
-        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA)),
+        *EXPIRY_FILTERS,
+        Filter("policy", "Policy", more=True),
+        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA), more=True),
         Filter("owner", "User", more=True, audience=Audience.STAFF),
     ),
     default_sort="-enrolled_at",
     empty="No devices yet: each name that a certificate is issued for is listed here.",
     empty_link=("/certificates/new", "New certificate"),
-    search="Name, SAN or serial",
+    search="Name, SAN, serial or date",
     selection=Selection(
         JobResource.DEVICES,
         (BulkAction(JobAction.RENEW, "Renew", kind=""), BulkAction(JobAction.RETIRE, "Retire")),
@@ -156,15 +207,15 @@ class DevicesPages(Pages):
     @page("GET", "/devices/<id>/retire", audience=Audience.REQUESTER)
     async def retirement_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences, the reasons and the confirmation word."""
-        return await self._retire_form(visit, RevocationReason.CESSATION_OF_OPERATION.wire_name)
+        return await self._retire_form(visit, "")
 
     @page("POST", "/devices/<id>/retire", audience=Audience.REQUESTER)
     async def retire(self, visit: PageRequest) -> PageReply:
         """Retire the device (DEV-2)."""
-        chosen = visit.form.text("reason", RevocationReason.CESSATION_OF_OPERATION.wire_name)
+        chosen = visit.form.text("reason")
         try:
             visit.form.require_confirmation("retire")
-            done = await self._devices.retire(visit.principal, visit.id, RevocationReason.from_name(chosen))
+            done = await self._devices.retire(visit.principal, visit.id, retirement_reason_of(chosen))
         except PikachuError as error:
             return await self._retire_form(visit, chosen, error)
         notice = f"The device was retired: {_counted(done.certificates, 'certificate')} revoked, "
@@ -186,8 +237,7 @@ class DevicesPages(Pages):
         return Redirect(f"/devices/{visit.id}", notice="The device is back in service.")
 
     async def _retire_form(self, visit: PageRequest, chosen: str, error: PikachuError | None = None) -> PageReply:
-        reasons = [(reason.wire_name, label) for reason, label, _ in REASONS if reason is not HOLD]
-        context = {"row": await self._row(visit), "reasons": reasons, "chosen": chosen}
+        context = {"row": await self._row(visit), "reasons": RETIREMENT_REASONS, "chosen": chosen}
         return HtmlPage.form("devices/retire.html", context, error)
 
     async def _view(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:

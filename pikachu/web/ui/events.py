@@ -8,15 +8,19 @@ from dataclasses import replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
+from pikachu.core.errors import MalformedRequest, PikachuError, errors_of
 from pikachu.core.model.events import ACCOUNT_EVENT_TYPES, OBJECT_EVENT_TYPES, EventRecord
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.transparency import TransparencyLog
+from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
-from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.transparency import TEXT
 
 #: Resource types with a filter of their own; all others are *Other*.
 RESOURCES: Final = (
@@ -30,6 +34,9 @@ RESOURCES: Final = (
     ("batch", "Batch"),
     ("device", "Device"),
     ("identity list", "Identity list"),
+    ("notice rule", "Notice rule"),
+    ("notice", "Notice"),
+    ("housekeeping", "Housekeeping"),
     ("configuration", "Configuration"),
 )
 # Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
@@ -50,6 +57,7 @@ _LISTS: Final = {
     "batch": "/batches",
     "device": "/devices",
     "identity list": "/identity-lists",
+    "notice rule": "/notices",
 }
 
 
@@ -82,8 +90,8 @@ EVENTS: Final[Table[EventRecord]] = Table(
     (
         Column("at", "Time (UTC)", sort="at", text=_time_text),
         Column("actor", "User", text=lambda record: record.event.actor),
-        Column("type", "Type", text=lambda record: record.event.type),
-        Column("resource_type", "Resource", text=lambda record: record.event.resource_type),
+        Column("type", "Type", sort="type", text=lambda record: record.event.type),
+        Column("resource_type", "Resource", sort="resource_type", text=lambda record: record.event.resource_type),
         Column("resource_name", "Name", text=lambda record: record.event.resource_name),
         Column("details", "Details", text=lambda record: details_text(record.event.details)),
         Column("view", "Actions"),
@@ -94,6 +102,7 @@ EVENTS: Final[Table[EventRecord]] = Table(
         Filter("resource_name", "Name (exactly)"),
     ),
     default_sort="-at",
+    search="Name, user, type, date or details",
     empty="Nothing has happened yet. What is done to certificates, keys, requests and policies is recorded here.",
 )
 
@@ -104,7 +113,7 @@ def _user_events(name: str) -> Table[EventRecord]:
         (
             Column("at", "Time (UTC)", sort="at", text=_time_text),
             Column("user", "User", text=lambda record: record.event.resource_name),
-            Column("type", "Type", text=lambda record: record.event.type),
+            Column("type", "Type", sort="type", text=lambda record: record.event.type),
             Column("actor", "Actor", text=lambda record: record.event.actor),
             Column("ip", "Address", text=lambda record: _detail(record, "ip")),
             Column("details", "Details", text=lambda record: details_text(record.event.details)),
@@ -112,6 +121,7 @@ def _user_events(name: str) -> Table[EventRecord]:
         ),
         filters=(Filter("type", "Type", _choices(ACCOUNT_EVENT_TYPES), others=_any),),
         default_sort="-at",
+        search="User, actor, type, date or details",
         empty="Nothing has happened yet. Log-ins, changes of accounts and the like are recorded here.",
     )
 
@@ -127,9 +137,12 @@ def _detail(record: EventRecord, name: str) -> str:
 class EventsPages(Pages):
     """``/events``, ``/users/events`` and ``/account/events``."""
 
-    def __init__(self, *, inventory: CertificateQueries, verification: AuditVerification) -> None:
+    def __init__(
+        self, *, inventory: CertificateQueries, verification: AuditVerification, transparency: TransparencyLog
+    ) -> None:
         self._inventory = inventory
         self._verification = verification
+        self._transparency = transparency
 
     @page("GET", "/events", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
@@ -177,17 +190,51 @@ class EventsPages(Pages):
 
     @page("POST", "/events/verification", audience=Audience.AUDITOR)
     async def verify(self, visit: PageRequest) -> PageReply:
-        """Start a verification of the hash chain; a running one is joined."""
-        self._verification.begin(visit.principal)
+        """Start a verification of the hash chain and the log; a running one is joined."""
+        try:
+            # The form without a checkpoint has no field for one.
+            checkpoint = _sent_checkpoint(visit.form) if "checkpoint" in visit.form else b""
+            with errors_of("checkpoint", MalformedRequest):
+                self._verification.begin(visit.principal, checkpoint)
+        except PikachuError as error:
+            return self._result(visit, error)
         return Redirect("/events/verification")
+
+    @page("POST", "/events/verification/consistency", audience=Audience.AUDITOR)
+    async def consistency(self, visit: PageRequest) -> PageReply:
+        """Download the proof that the log continues an older checkpoint, which is sent."""
+        try:
+            checkpoint = _sent_checkpoint(visit.form)
+            with errors_of("checkpoint"):
+                proof = await self._transparency.consistency_proof(visit.principal, checkpoint)
+        except PikachuError as error:
+            return self._result(visit, error)
+        return Download(proof.encode(), TEXT, "consistency.proof.txt")
 
     @page("GET", "/events/verification", audience=Audience.AUDITOR)
     async def verification(self, visit: PageRequest) -> PageReply:
         """Show the result of the last verification (AUD-3)."""
-        return HtmlPage(
-            "events/verification.html",
-            {"look": self._verification.last(visit.principal), "origin": self._verification.origin()},
-        )
+        return self._result(visit)
+
+    def _result(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+        context = {
+            "look": self._verification.last(visit.principal),
+            "origin": self._verification.origin(),
+            "checkpoint": visit.form.values.get("checkpoint", ""),
+        }
+        return HtmlPage.form("events/verification.html", context, error)
+
+
+def _sent_checkpoint(form: Form) -> bytes:
+    """Return the checkpoint of an uploaded file or a text, whose lines browsers end in CRLF.
+
+    :raises MalformedRequest: when there is neither.
+    """
+    text = form.data("checkpoint").replace(b"\r\n", b"\n").strip()
+    checkpoint = form.data("file") or (text and text + b"\n")
+    if not checkpoint:
+        raise MalformedRequest("Choose a file, or paste the checkpoint.", field="checkpoint")
+    return checkpoint
 
 
 def _account_events_query(query: ListQuery, **filters: str) -> ListQuery:

@@ -83,7 +83,7 @@ class Form:
             return default
         number = parse_number(text)
         if number is None:
-            raise MalformedRequest(f"{name.replace('_', ' ')} is a whole number")
+            raise MalformedRequest(f"{name.replace('_', ' ')} is a whole number", field=name)
         return number
 
     def versions(self) -> Versions:
@@ -102,16 +102,16 @@ class Form:
         :raises ConfirmationRequired: it was not.
         """
         if self.text("confirm") != word:
-            raise ConfirmationRequired(f"type the word {word} to confirm")
+            raise ConfirmationRequired(f"Type the word {word} to confirm.", field="confirm")
 
 
 def _text(value: bytes, name: str) -> str:
     if len(value) > _MAXIMUM_TEXT:
-        raise MalformedRequest(f"{name.replace('_', ' ')} is too long")
+        raise MalformedRequest(f"{name.replace('_', ' ')} is too long", field=name)
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
-        raise MalformedRequest(f"{name.replace('_', ' ')} is not text in UTF-8") from None
+        raise MalformedRequest(f"{name.replace('_', ' ')} is not text in UTF-8", field=name) from None
     if "\0" in text:
-        raise MalformedRequest(f"{name.replace('_', ' ')} holds the character NUL")
+        raise MalformedRequest(f"{name.replace('_', ' ')} holds the character NUL", field=name)
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.identity_lists import MAX_ENTRIES, MAX_NAME, IdentityLists
@@ -17,14 +17,15 @@ TABLE: Final[Table[IdentityList]] = Table(
     "identity-lists",
     (
         Column("name", "Name", sort="name", text=lambda row: row.name),
-        Column("entries", "Identities", text=lambda row: str(row.entries)),
-        Column("updated", "Updated (UTC)", text=lambda row: rfc3339(row.updated_at)),
-        Column("updated_by", "Updated by", text=lambda row: row.updated_by),
-        Column("actions", "Actions"),
+        Column("entries", "Identities", sort="entries", text=lambda row: str(row.entries)),
+        Column("updated", "Updated (UTC)", sort="updated_at", text=lambda row: rfc3339(row.updated_at)),
+        Column("updated_by", "Updated by", sort="updated_by", text=lambda row: row.updated_by),
+        Column("actions", "Actions", audience=Audience.ADMIN),
     ),
     default_sort="name",
     empty="No lists yet. A policy can require that only devices on a list enroll.",
     empty_link=("/identity-lists/new", "Create list"),
+    empty_audience=Audience.ADMIN,
     search="Name",
 )
 
@@ -35,7 +36,7 @@ class IdentityListsPages(Pages):
     def __init__(self, *, identity_lists: IdentityLists) -> None:
         self._lists = identity_lists
 
-    @page("GET", "/identity-lists", audience=Audience.ADMIN)
+    @page("GET", "/identity-lists", audience=Audience.STAFF)
     async def list(self, visit: PageRequest) -> PageReply:
         """List the lists."""
         return await TABLE.reply(visit, lambda query: self._lists.list(visit.principal, query), "identities/list.html")
@@ -54,7 +55,7 @@ class IdentityListsPages(Pages):
             return _form(None, visit.form.values, error)
         return Redirect(f"/identity-lists/{made.id}", notice="List created.")
 
-    @page("GET", "/identity-lists/<id>", audience=Audience.ADMIN)
+    @page("GET", "/identity-lists/<id>", audience=Audience.STAFF)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show a list, and with ``?identity=`` whether that is on it."""
         found = await self._lists.get(visit.principal, visit.id)
@@ -72,7 +73,7 @@ class IdentityListsPages(Pages):
     async def replace(self, visit: PageRequest) -> PageReply:
         """Replace all identities of a list."""
         try:
-            await self._lists.replace(visit.principal, visit.id, _submitted(visit))
+            await self._lists.replace(visit.principal, visit.id, _submitted(visit), expected=visit.form.versions())
         except PikachuError as error:
             return _form(await self._lists.get(visit.principal, visit.id), visit.form.values, error)
         return Redirect(f"/identity-lists/{visit.id}", notice="The identities were replaced.")
@@ -80,17 +81,19 @@ class IdentityListsPages(Pages):
     @page("GET", "/identity-lists/<id>/delete", audience=Audience.ADMIN)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
-        return HtmlPage.form("identities/delete.html", {"list": await self._lists.get(visit.principal, visit.id)})
+        context = {"list": await self._lists.get(visit.principal, visit.id), "version": None}
+        return HtmlPage.form("identities/delete.html", context)
 
     @page("POST", "/identity-lists/<id>/delete", audience=Audience.ADMIN)
     async def delete(self, visit: PageRequest) -> PageReply:
         """Delete a list."""
         try:
             visit.form.require_confirmation("delete")
-            await self._lists.delete(visit.principal, visit.id)
+            await self._lists.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             found = await self._lists.get(visit.principal, visit.id)
-            return HtmlPage.form("identities/delete.html", {"list": found}, error)
+            context = {"list": found, "version": _kept_version(visit.form.values, error)}
+            return HtmlPage.form("identities/delete.html", context, error)
         return Redirect("/identity-lists", notice="The list was deleted.")
 
 
@@ -98,6 +101,18 @@ def _submitted(visit: PageRequest) -> str:
     return visit.form.whole_text("file") or visit.form.whole_text("identities")
 
 
+def _kept_version(values: dict[str, str], error: PikachuError | None) -> str | None:
+    """Return the version of a form that is no newer than it was: after all errors but a conflict."""
+    return values.get("version") if error is not None and not isinstance(error, EditConflict) else None
+
+
 def _form(found: IdentityList | None, values: dict[str, str], error: PikachuError | None = None) -> PageReply:
-    context = {"list": found, "values": values, "maximum": MAX_ENTRIES, "longest": MAX_NAME}
+    context = {
+        "list": found,
+        "values": values,
+        "version": _kept_version(values, error),
+        "maximum": MAX_ENTRIES,
+        "longest": MAX_NAME,
+        "conflict": isinstance(error, EditConflict),
+    }
     return HtmlPage.form("identities/form.html", context, error)

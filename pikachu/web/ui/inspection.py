@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from markupsafe import Markup, escape
 
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import PikachuError
-from pikachu.inspection.recognition import Kind, Value
+from pikachu.core.errors import PikachuError, errors_of
+from pikachu.inspection.recognition import Fact, Kind, Value
 from pikachu.inspection.service import Inspected, Inspection
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.rendering import moment
 from pikachu.web.ui.responses import HtmlPage, PageReply
+from pikachu.x509.private_key_input import without_unencrypted_keys
 
 _TEMPLATE: Final = "inspect/page.html"
 _SECRET: Final = frozenset({Kind.PRIVATE_KEY, Kind.PKCS12})
+_SECRET_TITLES: Final = frozenset(kind.display_name for kind in _SECRET)
 _LABELS: Final = {
     "certificate_authority": "CA certificate",
     "crls": "CRLs",
     "fingerprint_sha256": "SHA-256 fingerprint",
-    "form": "Came as",
+    "form": "Encoding",
     "issuer_key_hash": "Issuer's key hash",
     "key_identifier": "Key identifier (SHA-1)",
     "mac": "MAC",
     "public_key_sha256": "SHA-256 of the public key",
     "self_issued": "Issuer is the subject",
     "accepted": "Accepted here",
+    "chain": "Chain",
+    "chain_complete": "Each certificate issued by the next, and valid now",
+    "chain_end": "End of the chain",
+    "key_match": "Keys",
     "certificate_id": "Issued here",
 }
 _CODE_FIELDS: Final = frozenset(
@@ -54,14 +61,23 @@ class InspectionPages(Pages):
         data, redisplayed = _submitted_data(visit.form)
         try:
             passphrase = visit.form.whole_text("passphrase")
-            result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
+            with errors_of("file" if visit.form.data("file") else "data"):
+                result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
         except PikachuError as error:
-            context: dict[str, object] = {"data": redisplayed, "result": None}
+            context: dict[str, object] = {"data": without_unencrypted_keys(redisplayed), "result": None}
             return HtmlPage.form(_TEMPLATE, context, error)
-        if result.kind in _SECRET and not result.locked:
+        if (result.kind in _SECRET or _has_secret(result)) and not result.locked:
             # A secret must not stay on the screen.
             redisplayed = ""
-        return HtmlPage(_TEMPLATE, {"data": redisplayed, "result": result, "facts": labelled_fields(result)})
+        redisplayed = without_unencrypted_keys(redisplayed)
+        further = [(title, labelled_fields(fields)) for title, fields in result.further]
+        facts = labelled_fields(result.facts)
+        return HtmlPage(_TEMPLATE, {"data": redisplayed, "result": result, "facts": facts, "further": further})
+
+
+def _has_secret(result: Inspected) -> bool:
+    """Return whether a further object is a secret."""
+    return any(title in _SECRET_TITLES for title, _ in result.further)
 
 
 def _submitted_data(form: Form) -> tuple[bytes, str]:
@@ -78,11 +94,11 @@ def _submitted_data(form: Form) -> tuple[bytes, str]:
     return upload, base64.encodebytes(upload).decode("ascii")
 
 
-def labelled_fields(result: Inspected) -> list[tuple[str, Markup]]:
-    """Return the labels and values of the fields for the page."""
+def labelled_fields(facts: Sequence[Fact]) -> list[tuple[str, Markup]]:
+    """Return the labels and values of an object's fields for the page."""
     return [
         (_LABELS.get(name) or name.replace("_", " ").capitalize(), _format_value(name, value))
-        for name, value in result.facts
+        for name, value in facts
         if value not in (None, (), "")
     ]
 
@@ -93,7 +109,7 @@ def _format_value(name: str, value: Value) -> Markup:
     if name == "certificate_id":
         return Markup('<a href="/certificates/{}">Certificate {}</a>').format(value, value)
     if isinstance(value, datetime):
-        return moment(value) + " UTC"
+        return moment(value)
     if isinstance(value, tuple):
         items = Markup("").join(Markup("<li>{}</li>").format(_format_value(name, one)) for one in value)
         return Markup('<ul class="values">{}</ul>').format(items)

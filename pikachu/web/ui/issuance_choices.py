@@ -12,10 +12,9 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.number_parsing import parse_number
-from pikachu.core.policy_roles import accepts_role, usable_by
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
-from pikachu.ra.policies import NO_EXTENSIONS_POLICY
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY, accepts_role, usable_by
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.web.ui.tables import NOBODY
 from pikachu.x509.names import read_name
@@ -111,7 +110,7 @@ class IssuanceChoices:
             return None
         days = parse_number(text)
         if days is None:
-            raise MalformedRequest("validity is a whole number of days")
+            raise MalformedRequest("Enter a whole number of days from 1 to 36,500.", field="days")
         if policy in (DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY):
             return None if days == await self.default_days(actor) else days
         return None if days == (await self._policies.find(actor, policy)).days else days
@@ -121,8 +120,8 @@ def _choice(policy: Policy, owner: str = "") -> PolicyChoice:
     details = [f"{policy.days} days"]
     if policy.issuer is not None:
         details.append(f"signed by {policy.issuer}")
-    if policy.approval is Approval.MANUAL:
-        details.append("waits for approval")
+    if policy.approval.needed:
+        details.append("waits for approval" if policy.approval is Approval.MANUAL else "waits for two approvals")
     if owner:
         details.append(f"of {owner}")
     return PolicyChoice(policy.name, f"{policy.name}: {', '.join(details)}", policy.days)

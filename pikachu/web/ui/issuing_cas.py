@@ -8,7 +8,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience, in_audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError, errors_of
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
@@ -133,8 +133,9 @@ class RevocationPages(Pages):
         data = visit.form.data("file") or visit.form.data("crl").strip()
         try:
             if not data:
-                raise MalformedRequest("choose a file, or paste the CRL")
-            state = await self._ca_directory.upload_crl(visit.principal, data)
+                raise MalformedRequest("choose a file, or paste the CRL", field="crl")
+            with errors_of("file" if visit.form.data("file") else "crl"):
+                state = await self._ca_directory.upload_crl(visit.principal, data)
         except PikachuError as error:
             return self._upload_form(visit, error)
         assert state.crl is not None  # noqa: S101 - uploading returns it

@@ -27,9 +27,12 @@ from pikachu.core.model.jobs import (
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.operations.jobs import Jobs
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.web.streamed_file import StreamedFile
 from pikachu.web.ui.certificates import HOLD, REASONS, utc_text
+from pikachu.web.ui.devices import RETIREMENT_REASONS, retirement_reason_of
 from pikachu.web.ui.forms import Form
+from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
 from pikachu.web.ui.tables import Column, Filter, Table
@@ -69,6 +72,10 @@ _CONSEQUENCES: Final = {
         JobAction.REJECT,
     ): "No certificates will be issued; the clients are told that their requests were rejected.",
     (JobResource.KEYS, JobAction.DELETE): "The private keys can't be recovered.",
+    (
+        JobResource.CSRS,
+        JobAction.SIGN,
+    ): "A certificate will be issued for each CSR that is pending, with the validity and the issuing CA of the policy.",
     (JobResource.CSRS, JobAction.DELETE): "Their keys and the certificates issued from them are kept.",
     (JobResource.TEMPLATES, JobAction.DELETE): "CSRs and policies that were created with them are kept.",
     (JobResource.CHALLENGE_PASSWORDS, JobAction.DELETE): "They can no longer be used to enroll.",
@@ -94,6 +101,7 @@ _FORMATS: Final = (
 _KINDS: Final = {
     JobState.RUNNING: "info",
     JobState.COMPLETED: "good",
+    JobState.FAILED: "bad",
     JobState.CANCELLED: "warn",
     JobState.STOPPED: "bad",
     RowState.WAITING: "mute",
@@ -168,14 +176,14 @@ JOBS: Final[Table[JobView]] = Table(
     "jobs",
     (
         Column("id", "ID", sort="id", text=lambda view: str(view.job.id)),
-        Column("job", "Job", text=lambda view: view.title),
-        Column("state", "State", text=lambda view: view.state),
+        Column("job", "Job", sort="action", text=lambda view: view.title),
+        Column("state", "State", sort="state", text=lambda view: view.state),
         Column("total", "Objects", sort="total", text=lambda view: str(view.job.total)),
-        Column("done", "Done", text=lambda view: str(view.job.done)),
-        Column("failed", "Failed", text=lambda view: str(view.job.failed)),
+        Column("done", "Done", sort="done", text=lambda view: str(view.job.done)),
+        Column("failed", "Failed", sort="failed", text=lambda view: str(view.job.failed)),
         Column("created", "Created (UTC)", sort="created_at", text=lambda view: utc_text(view.job.created_at)),
-        Column("ended", "Ended (UTC)", text=lambda view: utc_text(view.job.ended_at)),
-        Column("user", "User", text=lambda view: view.job.actor, audience=Audience.STAFF),
+        Column("ended", "Ended (UTC)", sort="ended_at", text=lambda view: utc_text(view.job.ended_at)),
+        Column("user", "User", sort="user", text=lambda view: view.job.actor, audience=Audience.STAFF),
     ),
     (
         Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in JobState)),
@@ -292,12 +300,15 @@ class _Draft:
         if self.action is JobAction.EXPORT:
             known = _FORMATS if self.resource is JobResource.CERTIFICATES else _FORMATS[:1]
             return [(one.value, label) for one, label in known]
-        if self.action is JobAction.RETIRE:
-            return [(reason.wire_name, label) for reason, label, _ in REASONS if reason != HOLD]
         if (self.resource, self.action) in _REVOKES:
             named = [(reason.wire_name, f"Revoke: {label.lower()}") for reason, label, _ in REASONS if reason != HOLD]
             return [*named, ("", "Do not revoke")]
         return []
+
+    @property
+    def options(self) -> Sequence[tuple[str, str, str]]:
+        """Return (name, label, meaning) of the reasons of a retirement, of which one has to be selected."""
+        return RETIREMENT_REASONS if self.action is JobAction.RETIRE else ()
 
     @property
     def argument(self) -> str:
@@ -306,6 +317,8 @@ class _Draft:
             return "reason"
         if self.action is JobAction.EXPORT:
             return "format"
+        if self.action is JobAction.SIGN:
+            return "policy"
         return "revoke" if self.reasons else ""
 
     @property
@@ -313,15 +326,19 @@ class _Draft:
         """Return the reason that is selected at first."""
         if self.action is JobAction.EXPORT:
             return ExportFormat.CSV
-        if self.action is JobAction.RETIRE:
-            return RevocationReason.CESSATION_OF_OPERATION.wire_name
+        if self.action is JobAction.SIGN:
+            return DEFAULT_POLICY_NAME
         revocation = self.resource is JobResource.CERTIFICATES
         return RevocationReason.UNSPECIFIED.wire_name if revocation else ""
 
     def arguments(self, form: Form) -> JobArguments:
         """Return the arguments of the submitted question."""
+        if self.argument == "policy":
+            return JobArguments(policy=form.text("policy") or None)
         if self.argument == "format":
             return JobArguments(format=form.text("format"))
+        if self.action is JobAction.RETIRE:
+            return JobArguments(reason=retirement_reason_of(form.text("reason")).wire_name)
         if self.argument == "reason":
             return JobArguments(reason=form.text("reason"))
         return JobArguments(revoke=form.text("revoke") or None if self.argument else None)
@@ -333,8 +350,9 @@ _REVOKES: Final = {(JobResource.CERTIFICATES, JobAction.DELETE), (JobResource.US
 class JobsPages(Pages):
     """Jobs."""
 
-    def __init__(self, *, jobs: Jobs, authority: CertificateAuthority) -> None:
+    def __init__(self, *, jobs: Jobs, choices: IssuanceChoices, authority: CertificateAuthority) -> None:
         self._jobs = jobs
+        self._choices = choices
         self._authority = authority
 
     @page("GET", "/jobs", audience=Audience.USER)
@@ -351,7 +369,7 @@ class JobsPages(Pages):
     @page("POST", "/jobs/new", audience=Audience.REQUESTER)
     async def question(self, visit: PageRequest) -> PageReply:
         """Show the consequences of an action on the selected rows, its arguments, and the number to type."""
-        return _question(visit, _Draft.of(visit.form))
+        return await self._question(visit, _Draft.of(visit.form))
 
     @page("POST", "/jobs", audience=Audience.REQUESTER)
     async def create(self, visit: PageRequest) -> PageReply:
@@ -364,8 +382,12 @@ class JobsPages(Pages):
                 visit.principal, draft.resource, draft.action, draft.selection, draft.arguments(visit.form)
             )
         except PikachuError as error:
-            return _question(visit, draft, error)
+            return await self._question(visit, draft, error)
         return Redirect(f"/jobs/{job.id}")
+
+    async def _question(self, visit: PageRequest, draft: _Draft, error: PikachuError | None = None) -> HtmlPage:
+        policies = await self._choices.policies(visit.principal) if draft.argument == "policy" else []
+        return HtmlPage.form("jobs/new.html", {"draft": draft, "form": visit.form, "policies": policies}, error)
 
     @page("GET", "/jobs/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
@@ -410,13 +432,10 @@ class JobsPages(Pages):
         return Redirect(path, f"The job was cancelled. {_counted(job.resource, job.left)} were left as they are.")
 
 
-def _question(visit: PageRequest, draft: _Draft, error: PikachuError | None = None) -> HtmlPage:
-    return HtmlPage.form("jobs/new.html", {"draft": draft, "form": visit.form}, error)
-
-
 def _path(job: Job, list_path: str, row: JobRow) -> str:
-    """Return the address of a row's object; empty where there is none any more."""
-    gone = job.action is JobAction.DELETE and row.state is RowState.DONE
+    """Return the address of a row's object; empty where there is none (any more)."""
+    is_unknown = row.state is RowState.FAILED and not row.name
+    gone = is_unknown or (job.action is JobAction.DELETE and row.state is RowState.DONE)
     return "" if gone else f"{list_path}/{row.object_id}"
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError, errors_of
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
+from pikachu.web.certificate_files import certificate_filename
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
@@ -48,13 +49,13 @@ TABLE: Final[Table[StoredKey]] = Table(
         Column("type", "Type", sort="type", text=lambda row: row.family),
         Column("choice", "Size, curve or algorithm", text=lambda row: row.choice),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.key.created_at)),
-        Column("user", "User", text=lambda row: row.owner, audience=Audience.AUDITOR),
+        Column("user", "User", sort="user", text=lambda row: row.owner, audience=Audience.AUDITOR),
         Column("actions", "Actions"),
     ),
     (Filter("type", "Type", tuple((family, family) for family in CHOICES)),),
-    search="ID, name, type or user",
+    search="ID, name, type, date or user",
     empty="No keys yet.",
-    empty_link=("/generate", "Generate New Key"),
+    empty_link=("/generate", "Generate new key"),
     selection=export_or_deletion(JobResource.KEYS, lambda row: (row.key.id, row.key.name)),
 )
 
@@ -106,9 +107,12 @@ class KeysPages(Pages):
         try:
             data = form.data("file") or form.data("text")
             if not data.strip():
-                raise MalformedRequest("Choose a file, or paste the private key.")
+                raise MalformedRequest("Choose a file, or paste the private key.", field="text")
             passphrase = form.whole_text("passphrase") or None
-            key = await self._keys.import_key(visit.principal, form.text("name"), data, passphrase, form.text("alias"))
+            with errors_of("file" if form.data("file") else "text", MalformedRequest):
+                key = await self._keys.import_key(
+                    visit.principal, form.text("name"), data, passphrase, form.text("alias")
+                )
         except PikachuError as error:
             # Neither a private key nor a passphrase is shown again.
             values = {name: form.values.get(name, "") for name in ("name", "alias")}
@@ -201,8 +205,7 @@ class KeysPages(Pages):
             body = await self._keys.pfx(visit.principal, record, _passphrase(visit.form), compatible=compatible)
         except PikachuError as error:
             return await self._pfx_form(visit, record, error)
-        name = record.name
-        return Download(body, b"application/x-pkcs12", f"{name}.pfx")
+        return Download(body, b"application/x-pkcs12", f"{certificate_filename(record)}.pfx")
 
     async def _pfx_form(
         self, visit: PageRequest, record: CertificateRecord, error: PikachuError | None = None
@@ -246,5 +249,5 @@ def _passphrase(form: Form) -> str:
     """
     first = form.whole_text("passphrase")
     if "again" in form and form.whole_text("again") != first:
-        raise MalformedRequest("the two passphrases differ; type the same one twice")
+        raise MalformedRequest("the two passphrases differ; type the same one twice", field="again")
     return first

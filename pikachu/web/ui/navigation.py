@@ -27,7 +27,7 @@ _GROUPS: Final = (
             ("/policies", "Enrollment", Audience.USER),
             ("/challenge-passwords", "Challenge Passwords", Audience.USER),
             ("/batches", "Batches", Audience.USER),
-            ("/identity-lists", "Identity lists", Audience.ADMIN),
+            ("/identity-lists", "Identity lists", Audience.STAFF),
         ),
     ),
     (
@@ -46,7 +46,15 @@ _GROUPS: Final = (
             ("/logs", "Logs", Audience.AUDITOR),
         ),
     ),
-    ("Administration", (("/users", "Users", Audience.AUDITOR), ("/config", "Config", Audience.AUDITOR))),
+    (
+        "Administration",
+        (
+            ("/users", "Users", Audience.AUDITOR),
+            ("/notices", "Notices", Audience.AUDITOR),
+            ("/housekeeping", "Housekeeping", Audience.ADMIN),
+            ("/config", "Config", Audience.AUDITOR),
+        ),
+    ),
     (
         "Help",
         (("/apis", "APIs", Audience.USER), ("/help", "Help", Audience.USER), ("/chat", "ChatPikachu", Audience.USER)),

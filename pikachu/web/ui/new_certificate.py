@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pikachu.accounts.challenge_passwords import MAX_LABEL, ChallengePasswords, Purpose
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError, errors_of
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery
@@ -88,7 +88,8 @@ class Draft:
 
         :raises MalformedRequest, TooLarge: the file holds no CSR.
         """
-        return replace(self, csr=pem("CERTIFICATE REQUEST", decode_csr_input(upload))) if upload else self
+        with errors_of("file"):
+            return replace(self, csr=pem("CERTIFICATE REQUEST", decode_csr_input(upload))) if upload else self
 
     @property
     def key_choice(self) -> int | GeneratedKey:
@@ -103,7 +104,7 @@ class Draft:
             return GeneratedKey(self.kind)
         key_id = parse_number(self.key, MAX_ID)
         if key_id is None:
-            raise MalformedRequest("Choose a key from the list.")
+            raise MalformedRequest("Choose a key from the list.", field="key")
         return key_id
 
     @property
@@ -260,5 +261,6 @@ def _csr(draft: Draft) -> bytes:
     :raises MalformedRequest, TooLarge: there is none.
     """
     if not draft.csr.strip():
-        raise MalformedRequest("Paste a CSR, or choose a file.")
-    return decode_csr_input(draft.csr.encode())
+        raise MalformedRequest("Paste a CSR, or choose a file.", field="csr")
+    with errors_of("csr"):
+        return decode_csr_input(draft.csr.encode())

@@ -8,7 +8,7 @@ from typing import Final
 
 from pikachu.auth.permissions import Audience, can_change, in_audience
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
+from pikachu.core.errors import EditConflict, LintFailed, MalformedRequest, Overloaded, PikachuError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.list_queries import ListQuery
@@ -37,6 +37,7 @@ KEY_CHOICES: Final = ("RSA", *_RSA_SIZES, *(one for one in KEY_LIMITS if one != 
 _FAMILIES: Final = ("RSA", "EC", "PQC")
 _MAX_TEMPLATE_CHOICES: Final = 200
 _LABELS: Final = {
+    "approval": "Approval",
     "name": "Name",
     "days": "Validity (days)",
     "issuer": "Issuing CA",
@@ -48,13 +49,17 @@ _OTHER_NAMES: Final = {oid: name for name, oid in OTHER_NAMES.items()}
 #: The boxes of the roles that may use a policy, and their labels.
 _ROLE_LABELS: Final = {Role.USER: "Users", Role.OPERATOR: "Operators", Role.ADMIN: "Administrators"}
 _ROLE_FIELDS: Final = {f"role_{role}": role for role in POLICY_ROLES}
+_APPROVALS: Final = {
+    Approval.AUTOMATIC.value: "none: enrollments are issued at once",
+    Approval.MANUAL.value: "by one person",
+    Approval.FOUR_EYES.value: "by two people (four eyes)",
+}
 _NEXT_DEFAULTS: Final = {Method.EST: "next_default_est", Method.SCEP: "next_default_scep"}
 _FLAG_LABELS: Final = {
     "use_for_est": "Use for EST",
     "use_for_scep": "Use for SCEP",
     "default_for_est": "Default for EST",
     "default_for_scep": "Default for SCEP",
-    "manual": "Manual approval",
     "system": "System policy",
     "honour_names": "Copy subjectAltName from the CSR",
     "same_key": "Allow key reuse on renewal",
@@ -89,6 +94,8 @@ class Row:
             ("SCEP default", policy.default_for_scep),
             ("System", policy.system),
             ("Manual", policy.approval is Approval.MANUAL),
+            ("Four-eyes", policy.approval is Approval.FOUR_EYES),
+            ("Lint override", policy.lint_override is not None),
         )
         return tuple(name for name, is_set in flags if is_set)
 
@@ -115,16 +122,16 @@ TABLE: Final[Table[Row]] = Table(
     (
         Column("name", "Name", sort="name", text=lambda row: row.policy.name),
         Column("uses", "Uses", text=lambda row: " ".join(row.uses)),
-        Column("user", "User", text=lambda row: row.owner),
+        Column("user", "User", sort="user", text=lambda row: row.owner),
         Column("validity", "Validity", sort="days", text=lambda row: str(row.policy.days)),
         Column("created", "Created (updated), UTC", sort="created_at", text=lambda row: _times(row.policy)),
         Column("extensions", "Extensions", text=lambda row: row.excerpt),
         Column("actions", "Actions"),
     ),
     filters=(Filter("system", "Whose", (("true", "System"), ("false", "Users'"))),),
-    search="Name, user or extensions",
+    search="ID, name, user, date or extensions",
     empty="No enrollment policies yet.",
-    empty_link=("/policies/new", "Generate New Enrollment Policy"),
+    empty_link=("/policies/new", "New enrollment policy"),
     selection=deletion(JobResource.POLICIES, lambda row: (row.policy.id, row.policy.name)),
 )
 
@@ -181,7 +188,9 @@ class PoliciesPages(Pages):
         if visit.form.text("action") == "load":
             return await self._loaded(visit, None)
         try:
-            policy = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
+            policy = await self._policies.add(
+                visit.principal, _policy(visit.form, Policy(0, "", 0, "")), override=visit.form.text("override") or None
+            )
         except PikachuError as error:
             return await self._redisplayed(visit, error, None)
         return Redirect(f"/policies/{policy.id}", notice=f"The policy {policy.name} was created.")
@@ -189,7 +198,13 @@ class PoliciesPages(Pages):
     @page("GET", "/policies/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show a policy."""
-        return HtmlPage("policies/view.html", {"row": await self._row(visit), "location": self._locations.of(visit)})
+        row = await self._row(visit)
+        try:
+            report = await self._policies.lint(row.policy)
+        except Overloaded:
+            report = None
+        context = {"row": row, "report": report, "location": self._locations.of(visit), "approvals": _APPROVALS}
+        return HtmlPage("policies/view.html", context)
 
     @page("GET", "/policies/<id>/edit", audience=Audience.REQUESTER)
     async def edit(self, visit: PageRequest) -> PageReply:
@@ -216,6 +231,7 @@ class PoliciesPages(Pages):
                 visit.principal,
                 policy,
                 expected=visit.form.versions(),
+                override=visit.form.text("override") or None,
                 next_defaults=_next_defaults(
                     visit.form,
                     [one for one in LABEL_PROTOCOLS if not (policy.is_used_for(one) and policy.is_default_for(one))],
@@ -261,7 +277,7 @@ class PoliciesPages(Pages):
             return
         number = parse_number(template_id, MAX_ID)
         if number is None:
-            raise MalformedRequest("choose a certificate template to load")
+            raise MalformedRequest("choose a certificate template to load", field="template")
         template = await self._templates.get(visit.principal, number)
         if not template.for_extensions:
             raise MalformedRequest(f"{template.name} says nothing about certificates: it has no section [ v3_ext ]")
@@ -273,7 +289,7 @@ class PoliciesPages(Pages):
         names, keys = visit.form.whole_text("names"), visit.form.texts("keys")
         try:
             if not visit.form.text("template"):
-                raise MalformedRequest("choose a certificate template to load")
+                raise MalformedRequest("choose a certificate template to load", field="template")
             await self._load(visit, values, visit.form.text("template"))
         except PikachuError as error:
             return await self._form(visit, values, names, keys, error, row=row)
@@ -304,12 +320,14 @@ class PoliciesPages(Pages):
             "row": row,
             "next_defaults": await self._next_defaults(visit, row),
             "saved": _differences(row.policy, values, names, keys) if row is not None and conflict else None,
+            "findings": error.findings if isinstance(error, LintFailed) else (),
             "values": values,
             "names": names,
             "keys": keys,
             "lines": numbered(values.get("extensions", "").replace("\r\n", "\n"), error),
             "templates": [("", "choose one"), *((one.id, f"{one.name} ({one.profile_type})") for one in templates)],
-            "issuers": [("", "as the protocol chooses"), *issuers],
+            "approvals": tuple(_APPROVALS.items()),
+            "issuers": [("", "Default for the protocol"), *issuers],
             "key_choices": [*KEY_CHOICES, *(key for key in keys if key not in KEY_CHOICES)],
             "families": _FAMILIES,
             "roles": [(name, _ROLE_LABELS[role]) for name, role in _ROLE_FIELDS.items()],
@@ -352,9 +370,9 @@ class PoliciesPages(Pages):
 
 
 def _excerpt(text: str) -> str:
-    """Return the first significant lines, joined to one."""
-    lines = (line.strip() for line in text.splitlines())
-    excerpt = "; ".join(line for line in lines if line and not line.startswith(("#", "[")))
+    """Return the beginning of the significant lines, joined to one: the purposes of certificates first."""
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(("#", "["))]
+    excerpt = "; ".join(sorted(lines, key=lambda line: not line.startswith("extendedKeyUsage")))
     return excerpt if len(excerpt) <= _EXCERPT else f"{excerpt[: _EXCERPT - 1]}…"
 
 
@@ -374,7 +392,6 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "use_for_scep": policy.use_for_scep,
         "default_for_est": policy.default_for_est,
         "default_for_scep": policy.default_for_scep,
-        "manual": policy.approval is Approval.MANUAL,
         "honour_names": limits.honour_names,
         "own_subject": limits.own_subject,
         "linked": limits.linked,
@@ -388,6 +405,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "days": str(policy.days),
         "extensions": policy.extensions,
         "issuer": policy.issuer or "",
+        "approval": policy.approval.value,
         "subject": limits.subject or "",
         "identities": limits.identities or "",
         "max_days": "" if limits.max_days is None else str(limits.max_days),
@@ -431,6 +449,17 @@ def _next_defaults(form: Form, protocols: Iterable[Method]) -> NextDefaults:
     }
 
 
+def _approval(form: Form, current: Policy) -> Approval:
+    """Return the chosen approval; that of *current* when the form has no choice.
+
+    :raises MalformedRequest: naming the field.
+    """
+    try:
+        return Approval(form.text("approval", current.approval.value))
+    except ValueError:
+        raise MalformedRequest(f"approval is one of {', '.join(Approval)}", field="approval") from None
+
+
 def _roles(form: Form, current: Policy) -> tuple[Role, ...]:
     """Return the ticked roles; those of *current* when the form has no boxes for them."""
     if not form.flag("roles"):
@@ -460,7 +489,7 @@ def _policy(form: Form, current: Policy) -> Policy:
         default_for_est=form.flag("default_for_est"),
         default_for_scep=form.flag("default_for_scep"),
         issuer=form.text("issuer") or None,
-        approval=Approval.MANUAL if form.flag("manual") else Approval.AUTOMATIC,
+        approval=_approval(form, current),
         roles=_roles(form, current),
         limits=PolicyLimits(
             keys=form.texts("keys"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pikachu.accounts.preferences import AccountPreferences
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import PikachuError
@@ -20,13 +22,24 @@ class PreferencePages(Pages):
         """Show the saved filters of a list, to rename and delete them."""
         return self._filters(visit)
 
-    def _filters(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+    def _filters(
+        self,
+        visit: PageRequest,
+        error: PikachuError | None = None,
+        *,
+        unsaved: Mapping[str, str] | None = None,
+        renamed: int | None = None,
+    ) -> PageReply:
+        """Return the page, after an *error* with the filter that could not be saved or the id of that renamed."""
         name = visit.path["list"]
         source = visit.query.get("path", "") if error is None else visit.form.text("path")
         context = {
             "list_name": name,
             "list_path": own_path(source).partition("?")[0],
             "filters": visit.preferences.filters_of(name),
+            "unsaved": unsaved,
+            "renamed": renamed,
+            "new_name": visit.form.values.get("name", ""),
         }
         return HtmlPage.form("views/filters.html", context, error)
 
@@ -38,7 +51,7 @@ class PreferencePages(Pages):
         try:
             saved = await self._preferences.save_filter(visit.principal, visit.path["list"], form.text("name"), query)
         except PikachuError as error:
-            return self._filters(visit, error)
+            return self._filters(visit, error, unsaved={"name": "", "query": "", **form.values})
         return Redirect(f"{path}?{saved.query}", f"Filter “{saved.name}” saved.")
 
     @page("POST", "/views/<list>/filters/<id>/rename", audience=Audience.USER)
@@ -49,7 +62,7 @@ class PreferencePages(Pages):
                 visit.principal, visit.path["list"], visit.id, visit.form.text("name")
             )
         except PikachuError as error:
-            return self._filters(visit, error)
+            return self._filters(visit, error, renamed=visit.id)
         return Redirect(self._address(visit), "Filter renamed.")
 
     @page("POST", "/views/<list>/filters/<id>/delete", audience=Audience.USER)

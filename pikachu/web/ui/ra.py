@@ -10,7 +10,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError, errors_of
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
@@ -50,7 +50,7 @@ ISSUED: Final[Table[Row]] = Table(
         Column("owner", "User", text=lambda row: row.owner, audience=Audience.STAFF),
     ),
     filters=(STATUS_FILTER,),
-    parameters=("csr",),
+    parameters=("csr", "pending"),
     empty="Nothing was signed on this page yet.",
     search="Filter what was issued here",
 )
@@ -79,7 +79,8 @@ class Draft:
         upload = form.data("file")
         csr = form.whole_text("csr")
         if upload:
-            csr = pem("CERTIFICATE REQUEST", decode_csr_input(upload))
+            with errors_of("file"):
+                csr = pem("CERTIFICATE REQUEST", decode_csr_input(upload))
         return cls(
             csr,
             form.text("csr_id"),
@@ -197,6 +198,8 @@ class RAPages(Pages):
         actor = visit.principal
         table = await ISSUED.view(visit, self._fetch(visit), self._prepare(visit))
         stored = await self._stored(actor, draft.csr_id)
+        searched = visit.query.get("pending", "").strip()[:200]
+        pending, has_more = await self._pending(actor, stored, searched)
         names = await self._inventory.owner_names(actor, [] if stored is None else [stored.owner_id])
         foreign = stored is not None and stored.owner_id != actor.owner_id
         context = {
@@ -204,7 +207,9 @@ class RAPages(Pages):
             "stored": stored,
             "keeper": next(iter(names.values()), "nobody") if foreign else "",
             "preview": preview,
-            "pending": await self._pending(actor, stored),
+            "pending": pending,
+            "has_more": has_more,
+            "searched": searched,
             "sources": await self._choices.policies(actor),
             "issuers": self._choices.issuers(),
             "default_policy": await self._policies.default(actor),
@@ -227,10 +232,13 @@ class RAPages(Pages):
     def _prepare(self, visit: PageRequest) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
         return lambda records: self._rows.of(visit.principal, records)
 
-    async def _pending(self, actor: Principal, loaded: StoredCSR | None) -> list[tuple[str, str]]:
-        """Return the pending CSRs, newest first, and the loaded one."""
-        query = ListQuery(limit=_MAXIMUM_PENDING, filters={"state": "pending"})
-        pending = list((await self._requests.list(actor, query)).items)
+    async def _pending(
+        self, actor: Principal, loaded: StoredCSR | None, searched: str
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Return the pending CSRs that match a text, newest first, with the loaded one; and whether there are more."""
+        query = ListQuery(limit=_MAXIMUM_PENDING, q=searched or None, filters={"state": "pending"})
+        found = await self._requests.list(actor, query)
+        pending = list(found.items)
         if loaded is not None and loaded.id not in {one.id for one in pending}:
             pending.insert(0, loaded)
         names = await self._inventory.owner_names(actor, [one.owner_id for one in pending])
@@ -240,7 +248,10 @@ class RAPages(Pages):
                 return ""
             return f", {names.get(one.owner_id, NOBODY)}"
 
-        return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in pending]
+        choices = [
+            (str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in pending
+        ]
+        return choices, found.next_cursor is not None
 
     # --- submitted forms ------------------------------------------------------------------
 
@@ -262,8 +273,11 @@ class RAPages(Pages):
     async def _submitted_csr(self, actor: Principal, draft: Draft) -> bytes | int:
         """Return the CSR as DER, or the id of the stored one when it is unchanged."""
         if not draft.csr.strip():
-            raise MalformedRequest("there is no certificate request: paste one, upload a file, or load one")
-        der = decode_csr_input(draft.csr.encode())
+            raise MalformedRequest(
+                "There is no certificate request: paste one, upload a file, or load one.", field="csr"
+            )
+        with errors_of("csr"):
+            der = decode_csr_input(draft.csr.encode())
         stored = await self._stored(actor, draft.csr_id)
         return stored.id if stored is not None and stored.der == der else der
 

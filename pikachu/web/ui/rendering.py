@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pikachu import __version__
+from pikachu.core.errors import PikachuError
 from pikachu.core.model.times import rfc3339
+from pikachu.core.sentences import sentence
 from pikachu.web.ui.browser_names import browser_name
 from pikachu.web.ui.navigation import NOTES, shortcut
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.tables import ListView
+from pikachu.x509.private_key_input import without_private_keys
 
+_COMMAND: Final = re.compile("`([^`]{1,200})`")
 FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
+
+
+_compiled: Final[dict[str, bytes]] = {}
+
+
+class _CompiledTemplates(BytecodeCache):
+    """Compiled templates, for all servers of this process: compiling one takes up to 0.1 s."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in _compiled:
+            bucket.bytecode_from_string(_compiled[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        _compiled[bucket.key] = bucket.bytecode_to_string()
 
 
 class Renderer:
     """Renders pages; every value is escaped, and an undefined name is an error.
 
     :param static: the files that pages refer to.
+    :param body_limit: bytes of the largest form that the server takes.
     """
 
-    def __init__(self, static: StaticFiles) -> None:
+    def __init__(self, static: StaticFiles, body_limit: int) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
@@ -35,9 +56,14 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            bytecode_cache=_CompiledTemplates(),
         )
         self._environment.filters.update(moment=moment, day=day, duration=duration, cells=cells, browser=browser_name)
-        self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
+        self._environment.filters.update(error_text=error_text, error_field=error_field, sentence=sentence)
+        self._environment.filters.update(marked=marked, without_private_keys=_without_private_keys)
+        self._environment.globals.update(
+            version=__version__, static=static.url, nav_link=_nav_link, body_limit=body_limit
+        )
 
     def render(self, template: str, context: Mapping[str, object]) -> bytes:
         """Render a page in UTF-8."""
@@ -70,6 +96,26 @@ def duration(value: timedelta | None) -> str:
         if count:
             units.append(f"{count} {unit}")
     return " ".join(units[:2]) or "0 s"
+
+
+def marked(text: str) -> Markup:
+    """Return a message for a page, with the commands between its backticks as code."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def error_text(error: PikachuError | str) -> str:
+    """Return the message of an error of a form as a sentence."""
+    return sentence(error if isinstance(error, str) else error.public)
+
+
+def error_field(error: PikachuError | str | None) -> str:
+    """Return the name of the field that an error of a form is about, or an empty string."""
+    return error.field if isinstance(error, PikachuError) else ""
+
+
+def _without_private_keys(value: object) -> object:
+    """Return the value of a field that is shown again, without private keys that were pasted by mistake."""
+    return without_private_keys(value) if isinstance(value, str) else value
 
 
 def cells(row: Markup, view: ListView, item: object) -> Markup:

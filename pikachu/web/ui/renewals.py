@@ -52,7 +52,7 @@ class Draft:
         """
         days = parse_number(self.days) if self.days else None
         if self.days and days is None:
-            raise MalformedRequest("Enter a whole number of days from 1 to 36,500.")
+            raise MalformedRequest("Enter a whole number of days from 1 to 36,500.", field="days")
         return Renewal(certificate_id, self.key == SAME, days)
 
 

@@ -15,7 +15,7 @@ class BulkAction:
     """An action on the selected rows.
 
     :param label: of its button.
-    :param kind: of the button: ``danger``, or empty.
+    :param kind: of the button: ``danger``, ``plain`` (less prominent than the others), or empty.
     :param audience: who has it.
     """
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from pikachu.accounts.sessions import SECOND_STEP, SecondFactorNeeded, Sessions
 from pikachu.auth.permissions import Audience
-from pikachu.core.errors import NotAuthorized, PikachuError
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError, errors_of
 from pikachu.core.model.people import AccountSource
 from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
@@ -40,7 +40,8 @@ class SignInPages(Pages):
         username = visit.form.text("username")
         try:
             password = visit.form.whole_text("password")
-            _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
+            with errors_of("password", AuthenticationFailed):
+                _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
         except SecondFactorNeeded as needed:
             visit.cookies.append(cookie(PENDING, needed.pending, seconds=int(SECOND_STEP.total_seconds())))
             return Redirect("/login/code" if return_path == "/" else f"/login/code?{urlencode({'next': return_path})}")
@@ -127,7 +128,8 @@ class SignInPages(Pages):
         assert visit.session is not None  # noqa: S101 - Audience.USER ensures it
         try:
             password = visit.form.whole_text("password")
-            await self._sessions.confirm(visit.principal, visit.session, password)
+            with errors_of("password", AuthenticationFailed):
+                await self._sessions.confirm(visit.principal, visit.session, password)
         except PikachuError as error:
             return self._confirmation(visit, return_path, error)
         return Redirect(return_path)

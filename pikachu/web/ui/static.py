@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.http.request import BoundedRequest
@@ -45,9 +45,13 @@ class StaticFiles(Resource):
         """Return the path of a file in its current version."""
         return f"/static/{name}?v={self._digests[name]}"
 
+    def holds(self, request: BoundedRequest) -> bool:
+        """Return whether the request is for one of the files."""
+        return _name(request) in self._files
+
     def render(self, request: BoundedRequest) -> int:
         """Answer GET and HEAD."""
-        name = b"/".join(request.postpath or []).decode("ascii", "replace")
+        name = _name(request)
         body = self._files.get(name)
         if body is None:
             text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
@@ -61,3 +65,27 @@ class StaticFiles(Resource):
             }
             send(request, HTTPStatus.OK, _TYPES[Path(name).suffix], body, headers)
         return NOT_DONE_YET
+
+
+class StaticDirectory(Resource):
+    """The files, and pages for people who open any other address below them.
+
+    :param pages: answers these as every address without a page.
+    """
+
+    isLeaf = True
+
+    def __init__(self, files: StaticFiles, pages: IResource) -> None:
+        Resource.__init__(self)
+        self._files = files
+        self._pages = pages
+
+    def render(self, request: BoundedRequest) -> bytes | int:
+        """Render the file, or the page for an unknown address."""
+        chosen: IResource = self._files if self._files.holds(request) else self._pages
+        rendered: bytes | int = chosen.render(request)
+        return rendered
+
+
+def _name(request: BoundedRequest) -> str:
+    return b"/".join(request.postpath or []).decode("ascii", "replace")

@@ -10,6 +10,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
+from pikachu.core.errors import errors_of
 from pikachu.web.ui.forms import Form
 from pikachu.x509.names import COMMON_NAME, COUNTRY, Name, attribute_name, build_name, is_known_type
 from pikachu.x509.san import DEFAULT_LIMIT, GeneralName
@@ -119,6 +120,9 @@ class SubjectFields:
             order += added
         if _COMMON_NAME not in old:
             order.append((_COMMON_NAME, COMMON_NAME))
+        for name, oid in order:
+            with errors_of(name):
+                build_name([(oid, values[name])] if values.get(name) else [])
         return build_name([(oid, values[name]) for name, oid in order if values.get(name)])
 
     @property

@@ -254,7 +254,7 @@ class Table(Generic[T]):
     """A kind of list.
 
     :param name: name of the CSV file.
-    :param empty: text of an empty list; *empty_link* (address, label) leads on.
+    :param empty: text of an empty list; *empty_link* (address, label) leads *empty_audience* on.
     :param search: placeholder of the search field.
     :param selection: the actions on selected rows; ``None``: rows can't be selected.
     :param parameters: names of other parameters of its page.
@@ -266,6 +266,7 @@ class Table(Generic[T]):
     default_sort: str = "-id"
     empty: str = "Nothing here yet."
     empty_link: tuple[str, str] | None = None
+    empty_audience: Audience = Audience.REQUESTER
     search: str = "Search"
     searchable: bool = True
     sizes: tuple[int, ...] = field(default=SIZES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.auth.permissions import Audience, can_change, in_audience
-from pikachu.core.errors import EditConflict, PikachuError
+from pikachu.core.errors import BadTemplate, EditConflict, PikachuError, errors_of
 from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.times import rfc3339
@@ -17,7 +17,7 @@ from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemp
 from pikachu.web.ui.numbered_lines import numbered
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
-from pikachu.web.ui.selection import deletion
+from pikachu.web.ui.selection import export_or_deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 _SAMPLE: Final = """\
@@ -67,15 +67,16 @@ TABLE: Final[Table[Row]] = Table(
         Column("origin", "Originating template", sort="origin", text=lambda row: row.template.origin),
         Column("type", "Profile type", sort="profile_type", text=lambda row: row.template.profile_type),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.template.created_at)),
-        Column("user", "User", text=lambda row: row.owner),
+        Column("user", "User", sort="user", text=lambda row: row.owner),
         Column("usage", "Usage", text=lambda row: " ".join(row.usages)),
         Column("actions", "Actions"),
     ),
     filters=(Filter("usage", "Usage", (("req", "Requests"), ("ext", "Extensions"))),),
     default_sort="name",
     empty="No certificate templates yet.",
-    empty_link=("/templates/new", "New Certificate Template"),
-    selection=deletion(JobResource.TEMPLATES, lambda row: (row.template.id, row.template.name)),
+    empty_link=("/templates/new", "New certificate template"),
+    search="ID, name, type, date or user",
+    selection=export_or_deletion(JobResource.TEMPLATES, lambda row: (row.template.id, row.template.name)),
 )
 
 
@@ -116,7 +117,8 @@ class TemplatesPages(Pages):
                 return await self._checked(visit, content, None)
             form = visit.form
             draft = TemplateDraft(form.text("name"), form.text("profile_type"), content, form.flag("system"))
-            template = await self._templates.add(visit.principal, draft)
+            with errors_of("content", BadTemplate):
+                template = await self._templates.add(visit.principal, draft)
         except PikachuError as error:
             return self._form(visit, visit.form.values, error)
         return Redirect(f"/templates/{template.id}", notice="The certificate template was saved.")
@@ -148,15 +150,16 @@ class TemplatesPages(Pages):
             content = form.whole_text("content")
             if form.text("action") == "check":
                 return await self._checked(visit, content, row)
-            await self._templates.update(
-                visit.principal,
-                visit.id,
-                name=form.text("name"),
-                profile_type=form.text("profile_type"),
-                content=content,
-                system=form.flag("system") if visit.principal.is_admin else None,
-                expected=form.versions(),
-            )
+            with errors_of("content", BadTemplate):
+                await self._templates.update(
+                    visit.principal,
+                    visit.id,
+                    name=form.text("name"),
+                    profile_type=form.text("profile_type"),
+                    content=content,
+                    system=form.flag("system") if visit.principal.is_admin else None,
+                    expected=form.versions(),
+                )
         except EditConflict as error:
             return self._conflict(visit, error, await self._row(visit))
         except PikachuError as error:

@@ -53,11 +53,11 @@ USERS: Final[Table[Account]] = Table(
         Column("id", "ID", sort="id", text=lambda row: str(row.account.id)),
         Column("username", "Username", sort="username", text=lambda row: row.account.username),
         Column("email", "E-mail", sort="email", text=lambda row: row.account.email),
-        Column("idle", "Idle", text=lambda row: duration(row.idle)),
+        Column("idle", "Idle", sort="idle", text=lambda row: duration(row.idle)),
         Column("role", "Role", sort="role", text=lambda row: row.account.role.value),
         Column("source", "Source", sort="source", text=lambda row: row.account.source.value),
         Column("state", "State", sort="state", text=lambda row: row.account.state.value),
-        Column("signed_in", "Logged", text=lambda row: "out" if row.idle is None else "in"),
+        Column("signed_in", "Session", text=lambda row: "signed out" if row.idle is None else "signed in"),
         Column("actions", "Actions"),
     ),
     filters=(
@@ -66,9 +66,9 @@ USERS: Final[Table[Account]] = Table(
         Filter("source", "Source", tuple((one.value, SOURCES[one]) for one in AccountSource)),
     ),
     default_sort="id",
-    search="Name, e-mail, role, source or state",
+    search="ID, name, e-mail, role, source, state or date",
     empty="No users yet.",
-    empty_link=("/users/new", "Add User"),
+    empty_link=("/users/new", "Add user"),
     selection=Selection(
         JobResource.USERS,
         (
@@ -154,7 +154,7 @@ ACTIONS: Final[dict[str, Action]] = {
         revokes=True,
     ),
     "logout": Action(
-        "Force Logout",
+        "Force logout",
         "danger",
         "All sessions of this account end at once. Its API tokens stay.",
         "is signed out everywhere",
@@ -243,7 +243,7 @@ class UsersPages(Pages):
     def _repeated_password(visit: PageRequest) -> str:
         password = visit.form.whole_text("password")
         if password != visit.form.whole_text("confirmation"):
-            raise MalformedRequest("the two passwords differ; type the same one twice")
+            raise MalformedRequest("the two passwords differ; type the same one twice", field="confirmation")
         return password
 
     # --- one user -------------------------------------------------------------------------
@@ -432,6 +432,14 @@ class UsersPages(Pages):
         certificates = await self._revocation_context(visit, account) if action.revocable else {"valid": 0}
         return HtmlPage.form("users/act.html", {"account": account, "action": action, **certificates}, error)
 
+    @page("POST", "/users/<id>/sessions/end", audience=Audience.ADMIN)
+    async def end_sessions(self, visit: PageRequest) -> PageReply:
+        """End the selected sessions of the account, or all; one's own current one stays."""
+        current = visit.session
+        return await self._account_pages.end_selected(
+            visit, visit.id, f"/users/{visit.id}", None if current is None else current.id
+        )
+
     @page("POST", "/users/<id>/sessions/<number>/end", audience=Audience.ADMIN)
     async def end_session(self, visit: PageRequest) -> PageReply:
         """End one session of the account."""
@@ -442,12 +450,15 @@ class UsersPages(Pages):
 def _revocation(visit: PageRequest) -> RevocationReason | None:
     """Return the reason with which to revoke the account's certificates; ``None``: leave them valid."""
     name = visit.form.text("revoke")
-    return RevocationReason.from_name(name) if name else None
+    try:
+        return RevocationReason.from_name(name) if name else None
+    except MalformedRequest as error:
+        raise MalformedRequest(error.public, field="revoke") from None
 
 
 def _required(reason: RevocationReason | None) -> RevocationReason:
     if reason is None:
-        raise MalformedRequest("Choose the reason of the revocation.")
+        raise MalformedRequest("Choose the reason of the revocation.", field="revoke")
     return reason
 
 
@@ -467,7 +478,7 @@ def _revoked(reason: RevocationReason | None, valid: int) -> str:
 def _role(visit: PageRequest) -> Role:
     text = visit.form.text("role")
     if text not in set(Role):
-        raise MalformedRequest(f"Choose one of the roles {', '.join(Role)}.")
+        raise MalformedRequest(f"Choose one of the roles {', '.join(Role)}.", field="role")
     return Role(text)
 
 

@@ -21,6 +21,8 @@ from pikachu.web.x509_rendering import JinjaText
 
 # Prefix of fields for variables: a variable may have the name of another field.
 _FIELD: Final = "v-"
+_CAPITALS: Final = ("CA", "CN", "CRL", "DN", "DNS", "EKU", "IP", "OCSP", "OU", "SAN", "URI", "URL")
+_ABBREVIATIONS: Final = {word.lower(): word for word in _CAPITALS}
 
 TABLE: Final[Table[X509Template]] = Table(
     "templates",
@@ -94,12 +96,19 @@ class X509TemplatesPages(Pages):
     ) -> dict[str, object]:
         return {
             "file": file,
-            "fields": [(_FIELD + one.name, one.name.replace("_", " "), one) for one in file.variables],
+            "fields": [(_FIELD + one.name, _label(one.name), one) for one in file.variables],
             "values": values,
             "lines": numbered(text, error),
             "text": text,
             "types": PROFILE_TYPES,
         }
+
+
+def _label(variable: str) -> str:
+    """Return the label of a variable such as ``dns_names``: ``DNS names``."""
+    words = [_ABBREVIATIONS.get(word, word) for word in variable.split("_") if word]
+    text = " ".join(words) or variable
+    return text[0].upper() + text[1:]
 
 
 def _page(files: tuple[X509Template, ...], query: ListQuery) -> ListPage[X509Template]:
