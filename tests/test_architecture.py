@@ -20,10 +20,14 @@ LAYERS = {
     "pikachu.x509": 2,
     "pikachu.cms": 2,
     "pikachu.documents": 2,
+    "pikachu.transparency": 2,
     "pikachu.storage": 3,
     "pikachu.signers": 3,
     "pikachu.auth": 3,
     "pikachu.config": 3,
+    "pikachu.messaging": 3,
+    "pikachu.agent": 3,
+    "pikachu.lint": 3,
     "pikachu.ca": 4,
     "pikachu.ra": 5,
     "pikachu.va": 5,
@@ -32,6 +36,7 @@ LAYERS = {
     "pikachu.inspection": 6,
     "pikachu.operations": 6,
     "pikachu.help": 6,
+    "pikachu.backup": 7,
     "pikachu.http": 7,
     "pikachu.protocols": 8,
     "pikachu.web": 8,
@@ -52,15 +57,18 @@ PACKAGES_OF = {
     "ldap3": ("pikachu.auth",),
     "argon2": ("pikachu.auth",),
     "klein": ("pikachu.web", "pikachu.protocols"),
-    "markdown_it": ("pikachu.help.guide",),
+    "markdown_it": ("pikachu.help.markdown",),
     "fpdf": ("pikachu.documents.pdf",),
     "pymupdf_fonts": ("pikachu.documents.pdf",),
     "prometheus_client": ("pikachu.operations.metrics_text",),
     "segno": ("pikachu.documents.labels", "pikachu.documents.qr_codes"),
     "joserfc": ("pikachu.auth.oidc.id_tokens",),
+    "paho": ("pikachu.messaging.mqtt",),
+    "pkilint": ("pikachu.lint.pkilint_program",),
     "webauthn": ("pikachu.auth.webauthn.ceremonies",),
     "jinja2": ("pikachu.web", "pikachu.protocols"),
-    "threading": ("pikachu.core.concurrency",),
+    # The agent has no reactor, and paho calls back in a thread of its own.
+    "threading": ("pikachu.core.concurrency", "pikachu.agent", "pikachu.messaging.mqtt.subscription"),
     "twisted.internet.reactor": ("pikachu.server.tap", "pikachu.cli"),
 }
 
@@ -198,8 +206,11 @@ LOADERS = (
     "derive_private_key",
     *(f"{kind}{half}Numbers" for kind in ("RSA", "EllipticCurve", "DSA", "DH") for half in ("Public", "Private")),
 )
-# A listener loads its own certificate and key.
-LOADERS_ELSEWHERE = {"pikachu.server.listeners": {"load_pem_x509_certificates", "load_privatekey"}}
+# A listener loads its own certificate and key; pkilint decodes samples in a process of its own, with bounds.
+LOADERS_ELSEWHERE = {
+    "pikachu.server.listeners": {"load_pem_x509_certificates", "load_privatekey"},
+    "pikachu.lint.pkilint_program": {"load_certificate"},
+}
 
 
 def test_only_the_gate_loads_keys() -> None:
@@ -313,9 +324,10 @@ ONE_OF_EACH = {
             "pikachu.core.number_parsing",
             # Formats of their own: Content-Length, ports of PROXY, SCEP's messageType and times, units of settings.
             "pikachu.http.fast_path",
+            "pikachu.http.plain_head",
             "pikachu.http.proxies",
             # Words of a question that are numbers of any script.
-            "pikachu.help.guide",
+            "pikachu.help.terms",
             "pikachu.protocols.scep.messages",
             "pikachu.config.setting_types",
             "pikachu.web.ui.client_commands",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -71,7 +73,9 @@ def expected() -> set[str]:
     folders = [ROOT / "pikachu", ROOT / "twisted"]
     found = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     found |= {ROOT / "pikachu" / path.relative_to(ROOT) for path in (ROOT / "templates").rglob("*") if path.is_file()}
-    found |= {ROOT / "pikachu" / "guide" / path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
+    guide = ROOT / "docs" / "guide"
+    found |= {ROOT / "pikachu" / "guide" / path.name for path in (*guide.glob("*.md"), *guide.glob("*.pdf"))}
+    found |= {ROOT / "pikachu" / "guide" / "drawings" / path.name for path in guide.glob("drawings/*.svg")}
     return {
         str(path.relative_to(ROOT))
         for path in found
@@ -103,8 +107,50 @@ def test_the_tar_has_what_the_wheel_is_made_of(packages: Packages, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_is_installed_works(packages: Packages, tmp_path: Path) -> None:
-    """OPS-7: installed from the wheel alone, init makes a CA and twistd knows pikachu."""
+def test_distributions_are_reproducible(tmp_path: Path) -> None:
+    """OPS-7: two builds of a commit, in different folders, are the same byte for byte; checksums and SBOM are true."""
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    folders = [tmp_path / "one", tmp_path / "another" / "folder"]
+    ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
+    for folder in folders[:1]:
+        folder.mkdir()
+        for name in (*SOURCES, "config.ini"):
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, folder / name)
+        for command in (("init", "--quiet"), ("add", "--all", "--force"), (*identity, "commit", "--quiet", "-m", "x")):
+            subprocess.run(["git", *command], cwd=folder, check=True)
+    subprocess.run(["git", "clone", "--quiet", folders[0], folders[1]], check=True)
+    made = []
+    for folder in folders:
+        script = [sys.executable, "script/build_distribution.py", "made"]
+        subprocess.run(script, cwd=folder, check=True, capture_output=True)
+        made.append({one.name: one.read_bytes() for one in (folder / "made").iterdir()})
+    assert made[0] == made[1]
+    stem = f"pikachu-ca-{__version__}"
+    packed = f"pikachu_ca-{__version__}"
+    assert set(made[0]) == {
+        *(f"{packed}-py3-none-any.whl", f"{packed}.tar.gz"),
+        *(f"{stem}.cdx.json", f"{stem}.sha256"),
+    }
+    sums = made[0].pop(f"{stem}.sha256").decode().splitlines()
+    assert sums == [f"{hashlib.sha256(made[0][line[66:]]).hexdigest()}  {line[66:]}" for line in sums]
+    assert len(sums) == 3
+    sbom = json.loads(made[0][f"{stem}.cdx.json"])
+    assert (sbom["bomFormat"], sbom["metadata"]["component"]["version"]) == ("CycloneDX", __version__)
+    names = {one["name"] for one in sbom["components"]}
+    assert names >= {"twisted", "cryptography", "sqlalchemy", "pyopenssl", "service-identity"}
+    assert not names & {"pytest", "mypy", "psycopg", "playwright"}
+    refs = {one["bom-ref"] for one in (*sbom["components"], sbom["metadata"]["component"])}
+    assert refs == {one["ref"] for one in sbom["dependencies"]}
+    assert refs >= {ref for one in sbom["dependencies"] for ref in one["dependsOn"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_what_is_installed_works(packages: Packages, tmp_path: Path, kind: str) -> None:
+    """OPS-7: installed from the wheel alone, or from the tar.gz, init makes a CA and twistd knows pikachu."""
     fresh = tmp_path / "fresh"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True)
     python = fresh / "bin" / "python"
@@ -112,7 +158,10 @@ def test_what_is_installed_works(packages: Packages, tmp_path: Path) -> None:
     # What Pikachu needs is there already; the checkout is not: .pth files are not read a second time.
     (site / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), "install"]
-    subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", str(packages.wheel)], check=True)
+    package = packages.wheel if kind == "wheel" else packages.sdist
+    # The tar.gz is built with the setuptools that is there.
+    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
+    subprocess.run([*pip, *options, str(package)], check=True)
 
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

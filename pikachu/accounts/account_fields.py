@@ -17,14 +17,14 @@ _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
 
 
-def checked_email(email: str) -> str:
+def checked_email(email: str, field: str = "email") -> str:
     """Return the address without spaces around it.
 
     :raises MalformedRequest: when a browser would refuse it too.
     """
     email = email.strip()
     if len(email) > MAXIMUM_EMAIL or not _EMAIL.fullmatch(email):
-        raise MalformedRequest("the e-mail address is not valid; write it like name@example.com")
+        raise MalformedRequest("the e-mail address is not valid; write it like name@example.com", field=field)
     return email
 
 
@@ -35,7 +35,7 @@ def checked_name(name: str, what: str, maximum: int) -> str:
     """
     name = name.strip()
     if not 1 <= len(name) <= maximum or not name.isprintable():
-        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters")
+        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters", field="name")
     return name
 
 

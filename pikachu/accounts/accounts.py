@@ -101,7 +101,9 @@ class Accounts:
         """
         require_scope(actor, Scope.ADMIN)
         if not ACCOUNT_NAME.fullmatch(username):
-            raise MalformedRequest("a user name is 1 to 64 letters, digits and the characters . _ @ -")
+            raise MalformedRequest(
+                "a user name is 1 to 64 letters, digits and the characters . _ @ -", field="username"
+            )
         if state not in (AccountState.PENDING, AccountState.ACTIVE):
             raise MalformedRequest("a new account is pending or active")
         email = self._checked(email, password)
@@ -117,9 +119,9 @@ class Accounts:
         Conflict when the name is taken.
         """
         if not REGISTERED_NAME.fullmatch(username):
-            raise MalformedRequest("a user name is 6 to 20 letters, digits and underscores")
+            raise MalformedRequest("a user name is 6 to 20 letters, digits and underscores", field="username")
         if password != confirmation:
-            raise MalformedRequest("the two passwords differ; type the same one twice")
+            raise MalformedRequest("the two passwords differ; type the same one twice", field="confirmation")
         email = self._checked(email, password)
         # Each counted attempt reveals whether a name is taken, and costs the hash of a password.
         self._registrations.take(address_key(address))
@@ -131,7 +133,7 @@ class Accounts:
 
     async def _add(self, account: NewAccount, password: str, event: Event) -> Account:
         if await self._store.account_by_name(account.username) is not None:
-            raise Conflict("this user name is taken; choose another one")
+            raise Conflict("this user name is taken; choose another one", field="username")
         password_hash = await self._hasher.hash(password)
         return await self._store.add_account(replace(account, password_hash=password_hash), event, self._now())
 
@@ -143,7 +145,9 @@ class Accounts:
     def _check_password(self, password: str) -> None:
         minimum = self._settings.password_min_length
         if len(password) < minimum:
-            raise PolicyViolation(f"a password has at least {minimum} characters; choose a longer one")
+            raise PolicyViolation(
+                f"a password has at least {minimum} characters; choose a longer one", field="password"
+            )
 
     @uncancelled
     async def account(self, actor: Principal, account_id: int) -> Account:

@@ -19,7 +19,15 @@ from pikachu.auth.authenticator import new_challenge
 from pikachu.auth.permissions import Sphere, can_change, get_visible, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import SingleFlight, uncancelled
-from pikachu.core.errors import MalformedRequest, NotAuthorized, NotFound, PikachuError, RequestError, Unavailable
+from pikachu.core.errors import (
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    PikachuError,
+    RequestError,
+    Unavailable,
+    errors_of,
+)
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.batches import EnrollmentBatch, NewBatch
 from pikachu.core.model.certificates import Method
@@ -28,9 +36,8 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import BoundNames, ChallengePassword, NewChallengePassword, Principal, Scope
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable
-from pikachu.core.policy_roles import require_role
 from pikachu.core.sealing import Sealer, challenge_row
-from pikachu.ra.policies import PolicyResolver
+from pikachu.ra.policies import PolicyResolver, require_role
 
 log = Logger()
 
@@ -110,19 +117,23 @@ class EnrollmentBatches:
         owner_id = actor.owner_id if order.owner_id is None else order.owner_id
         label = checked_label(order.label)
         if not label:
-            raise MalformedRequest("Enter a label.")
+            raise MalformedRequest("Enter a label.", field="label")
         if not timedelta(seconds=1) <= order.validity <= MAX_VALIDITY:
-            raise MalformedRequest("Enter a validity of one second to 366 days.")
+            raise MalformedRequest("Enter a validity of one second to 366 days.", field="validity")
         role = actor.role
         if owner_id is not None:
             account = await get_own_account(actor, self._store, owner_id)
             require_usable(account, "enrollment batches")
             role = account.role
-        policy = await self._policies.choose(Method.API, None, actor, order.policy)
+        with errors_of("policy"):
+            policy = await self._policies.choose(Method.API, None, actor, order.policy)
         if not policy.system and (policy.owner_id is None or policy.owner_id != owner_id):
-            raise NotFound(f"There is no policy named {order.policy!r} that the owner of the batch may use.")
+            raise NotFound(
+                f"There is no policy named {order.policy!r} that the owner of the batch may use.", field="policy"
+            )
         require_role(policy, role)
-        names = await self._pool.run(read_batch_names, order.names, order.attributes)
+        with errors_of("names"):
+            names = await self._pool.run(read_batch_names, order.names, order.attributes)
         now = self._now()
         expires_at = now + order.validity
         event = event_by(

@@ -16,7 +16,7 @@ from pikachu.auth.authenticator import new_challenge
 from pikachu.auth.permissions import get_visible, require_changeable, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, MalformedRequest
+from pikachu.core.errors import Conflict, MalformedRequest, errors_of
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
@@ -84,8 +84,10 @@ class ChallengePasswords:
         owner_id = actor.owner_id if owner_id is None else owner_id
         lifetime = self._validity if validity is None else validity
         if not timedelta(seconds=1) <= lifetime <= MAX_VALIDITY:
-            raise MalformedRequest("a challenge password is valid for one second to 366 days")
-        label, names = checked_label(purpose.label), read_bound_names(purpose.subject, purpose.sans)
+            raise MalformedRequest("a challenge password is valid for one second to 366 days", field="validity")
+        label = checked_label(purpose.label)
+        with errors_of("sans" if purpose.sans else "subject"):
+            names = read_bound_names(purpose.subject, purpose.sans)
         if owner_id is not None:
             require_usable(await get_own_account(actor, self._store, owner_id), "challenge passwords")
         text, lookup = new_challenge(self._sealer)
@@ -160,7 +162,7 @@ def checked_label(label: str) -> str:
     """
     text = label.strip()
     if len(text) > MAX_LABEL or not text.isprintable():
-        raise MalformedRequest(f"Enter a label of at most {MAX_LABEL} printable characters.")
+        raise MalformedRequest(f"Enter a label of at most {MAX_LABEL} printable characters.", field="label")
     return text
 
 

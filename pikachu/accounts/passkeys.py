@@ -71,7 +71,7 @@ class PasskeyAdministration:
         account = await self._own(actor, place)
         name = " ".join(name.split())
         if not 1 <= len(name) <= _MAXIMUM_NAME or not name.isprintable():
-            raise MalformedRequest(f"Enter a name of 1 to {_MAXIMUM_NAME} characters for the passkey.")
+            raise MalformedRequest(f"Enter a name of 1 to {_MAXIMUM_NAME} characters for the passkey.", field="name")
         challenge = self._challenges.open(Ceremony.REGISTER, place, answer.offer)
         if challenge.account_id != account.id:
             raise MalformedRequest("This form is for another account. Start again.")

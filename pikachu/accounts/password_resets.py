@@ -52,7 +52,7 @@ class PasswordResets:
         """
         require_scope(actor, Scope.ADMIN)
         if hours not in VALIDITIES:
-            raise MalformedRequest(f"Choose a validity of {', '.join(map(str, VALIDITIES))} hours.")
+            raise MalformedRequest(f"Choose a validity of {', '.join(map(str, VALIDITIES))} hours.", field="hours")
         now = utc(self._clock.seconds())
         expires_at = now + timedelta(hours=hours)
         code = secrets.token_urlsafe(32)
@@ -77,7 +77,7 @@ class PasswordResets:
         account was changed meanwhile.
         """
         if password != confirmation:
-            raise MalformedRequest("The two passwords differ. Enter the same one twice.")
+            raise MalformedRequest("The two passwords differ. Enter the same one twice.", field="confirmation")
         now = utc(self._clock.seconds())
         code = code.strip()
         account = await self._store.account_by_reset(_digest(code), now) if _CODE.fullmatch(code) else None
@@ -85,7 +85,8 @@ class PasswordResets:
             self._limits.check_secret(address, None)
             self._limits.secret_failed(address, None)
             raise AuthenticationFailed(
-                "This code is wrong, was used or has expired. Ask an administrator for another one."
+                "This code is wrong, was used or has expired. Ask an administrator for another one.",
+                field="code",
             )
         return await self._accounts.set_password_once(account_principal(account, address), account, password)
 

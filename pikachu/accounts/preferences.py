@@ -126,7 +126,7 @@ def _checked_list(name: str) -> str:
 def _checked_name(name: str) -> str:
     name = " ".join(name.split())
     if not 1 <= len(name) <= MAX_FILTER_NAME or not name.isprintable():
-        raise MalformedRequest(f"Enter a name of 1 to {MAX_FILTER_NAME} printable characters.")
+        raise MalformedRequest(f"Enter a name of 1 to {MAX_FILTER_NAME} printable characters.", field="name")
     return name
 
 

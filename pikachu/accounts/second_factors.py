@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pikachu.auth.permissions import require_scope, require_whole_account
+from pikachu.auth.permissions import reads_all, require_scope, require_whole_account
 from pikachu.auth.second_factor import PURPOSE, new_recovery_codes
 from pikachu.auth.totp import matching_step, new_secret
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import MalformedRequest, SecretKeyChanged
+from pikachu.core.errors import MalformedRequest, NotFound, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
-from pikachu.core.model.people import Account, Principal, Scope
+from pikachu.core.model.people import Account, AccountState, Principal, Scope
 from pikachu.core.model.second_factors import NewTOTP
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer, totp_row
@@ -36,6 +36,14 @@ class Offer:
 
     secret: bytes = field(repr=False)
     sealed: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactorState:
+    """Whether an account has an authenticator app, and the number of its unused recovery codes."""
+
+    has_app: bool
+    recovery_codes: int
 
 
 class SecondFactorAdministration:
@@ -81,7 +89,9 @@ class SecondFactorAdministration:
         own = require_whole_account(actor)
         step = matching_step(offer.secret, code, self._clock.seconds())
         if step is None:
-            raise MalformedRequest("Wrong code. Check that the clock of your device is right, and enter the next one.")
+            raise MalformedRequest(
+                "Wrong code. Check that the clock of your device is right, and enter the next one.", field="code"
+            )
         codes, digests = new_recovery_codes(own)
 
         def seal(row_id: int) -> bytes:
@@ -115,6 +125,14 @@ class SecondFactorAdministration:
         return await self._store.totp(require_whole_account(actor)) is not None
 
     @uncancelled
+    async def of_account(self, actor: Principal, account_id: int) -> SecondFactorState:
+        """Return what one's own account has, or any account for admins and auditors.  Fails with NotFound."""
+        if require_whole_account(actor) != account_id and not reads_all(actor):
+            raise NotFound("There is no such account.")
+        totp = await self._store.totp(account_id)
+        return SecondFactorState(totp is not None, await self._store.recovery_codes_left(account_id))
+
+    @uncancelled
     async def remove(self, actor: Principal) -> None:
         """Remove the authenticator app of one's own account; without a passkey, also the recovery codes."""
         await self._remove(actor, require_whole_account(actor), with_passkeys=False)
@@ -126,12 +144,12 @@ class SecondFactorAdministration:
         await self._remove(actor, account_id, with_passkeys=True)
 
     async def _remove(self, actor: Principal, account_id: int, *, with_passkeys: bool) -> None:
-        await self._store.remove_second_factors(
-            account_id,
-            lambda account: _event("remove second factor", account, actor),
-            self._now(),
-            with_passkeys=with_passkeys,
-        )
+        def decide(account: Account) -> Event:
+            if account.state is AccountState.DELETED:
+                raise NotFound("This account is deleted.")
+            return _event("remove second factor", account, actor)
+
+        await self._store.remove_second_factors(account_id, decide, self._now(), with_passkeys=with_passkeys)
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())

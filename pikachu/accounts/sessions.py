@@ -24,7 +24,7 @@ from pikachu.auth.permissions import is_admin, reads_all, require_scope, require
 from pikachu.auth.second_factor import SecondFactors
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation, SecretKeyChanged
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.account_objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.certificates import format_serial
@@ -300,6 +300,22 @@ class Sessions:
         event = _event("logout", account, actor)
         reason = SessionEnd.ELSEWHERE if actor.owner_id == account_id else SessionEnd.ADMINISTRATOR
         await self._store.end_session(session_id, event, self._now(), reason)
+
+    @uncancelled
+    async def end_selected(self, actor: Principal, account_id: int, session_ids: Iterable[int]) -> int:
+        """End several of one's own sessions, or any account's for admins; return the number of those that were active.
+
+        Fails with MalformedRequest where none is selected, NotFound without such an account.
+        """
+        chosen = frozenset(session_ids)
+        if not chosen:
+            raise MalformedRequest("Select at least one session.")
+        self._require_own(actor, account_id)
+        # A selected session may have ended since the page was shown.
+        selected = [session.id for session in await self.of_account(actor, account_id) if session.id in chosen]
+        for session_id in selected:
+            await self.end(actor, account_id, session_id)
+        return len(selected)
 
     @uncancelled
     async def force_logout(self, actor: Principal, account_id: int) -> int:

@@ -68,14 +68,14 @@ class Tokens:
         name = checked_name(name, "a token's name", MAXIMUM_NAME)
         lifetime = DEFAULT_DAYS if days is None else days
         if not 1 <= lifetime <= MAX_DAYS:
-            raise MalformedRequest(f"a token lives 1 to {MAX_DAYS} days")
+            raise MalformedRequest(f"a token lives 1 to {MAX_DAYS} days", field="days")
         account = await self._store.account(account_id)
         require_usable(account, "tokens")
         possible = ROLE_SCOPES[account.role]
         granted = possible if scopes is None else scopes
         if not granted or not granted <= possible:
             choices = ", ".join(scope for scope in Scope if scope in possible)
-            raise MalformedRequest(f"the scopes of this account's tokens are one or more of {choices}")
+            raise MalformedRequest(f"the scopes of this account's tokens are one or more of {choices}", field="scope")
         text, digest = new_token()
         now = self._now()
         expires_at = now + timedelta(days=lifetime)

@@ -20,6 +20,7 @@ from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import CertificateStatus, IssuerRecord, Method, format_serial
 from pikachu.core.model.people import PresentedCertificate
 from pikachu.core.model.times import utc
+from pikachu.core.owners import require_active
 from pikachu.x509.certificate import (
     ANY_EXTENDED_KEY_USAGE,
     AUTHORITY_KEY_IDENTIFIER,
@@ -130,7 +131,7 @@ class ClientCertificateAuthenticator:
         """
         serial = format_serial(certificate.serial)
         try:
-            record = await self._store.certificate_by_serial(certificate.serial)
+            record, owner = await self._store.certificate_with_owner(certificate.serial)
         except UnknownSerial as error:
             raise NotAuthorized("the client certificate is not known here any more", serial=serial) from error
         if record.der != certificate.der or record.issuer_id != issuer_id:
@@ -141,7 +142,8 @@ class ClientCertificateAuthenticator:
         if record.status(now) is CertificateStatus.REVOKED:
             raise NotAuthorized("the client certificate is revoked", serial=serial)
         _check_validity(certificate, now)
-        await self._store.require_active_owner(record.owner_id)
+        if record.owner_id is not None:
+            require_active(owner)
         return record.owner_id
 
     async def _check_former(self, certificate: Certificate) -> None:

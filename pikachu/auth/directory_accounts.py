@@ -1,7 +1,7 @@
 """Accounts of the directory as accounts here (USR-5).
 
-The directory decides who its people are, what their passwords are, whether they are disabled, and, with
-``admin_group``, who is an administrator.  An account is created here at the first sign-in, so that it can own
+The directory decides who its people are, what their passwords are, whether they are disabled, and, with the group of
+any role, which role each has.  An account is created here at the first sign-in, so that it can own
 certificates, and follows the directory at each sign-in and at each recheck.  A local account is never touched: its name
 wins over an equal one in the directory.
 """
@@ -96,7 +96,7 @@ class DirectoryAccounts:
     async def _create(self, person: Person, address: str) -> Account:
         if person.is_disabled:
             raise _refused(_DISABLED)
-        role = Role.ADMIN if person.is_admin else Role.USER
+        role = person.role or Role.USER
         actor = replace(DIRECTORY, address=address)
         event = _event(actor, "add", person.username, None, role=role.value, state="active", source="ldap")
         new = NewAccount(
@@ -187,7 +187,7 @@ def _decide(actor: Principal, account: Account, finding: Finding) -> tuple[Accou
     changed = replace(
         account,
         email=finding.email,
-        role=account.role if finding.is_admin is None else Role.ADMIN if finding.is_admin else Role.USER,
+        role=finding.role or account.role,
         directory_id=account.directory_id or finding.directory_id,
     )
     if account.suspended_by_directory:

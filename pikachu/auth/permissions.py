@@ -169,6 +169,18 @@ def sees_all(actor: Principal, sphere: Sphere) -> bool:
     return reads_all(actor) or (sphere is Sphere.ISSUANCE and operates(actor))
 
 
+def require_staff(actor: Principal) -> None:
+    """Require that *actor* may see what policies demand of devices, which belongs to no account.
+
+    :raises AuthenticationFailed: when the actor is anonymous.
+    :raises NotAuthorized: when the actor is no operator, auditor or administrator, or lacks the scope.
+    """
+    if actor.kind is PrincipalKind.ANONYMOUS:
+        raise AuthenticationFailed("sign in first")
+    if not sees_all(actor, Sphere.ISSUANCE):
+        raise NotAuthorized("This is for operators, auditors and administrators only.")
+
+
 def can_view(actor: Principal, owner_id: int | None, sphere: Sphere = Sphere.PERSONAL) -> bool:
     """Return whether *actor* may see objects of *owner_id*; users see none without an owner."""
     return sees_all(actor, sphere) or (owner_id is not None and owner_id == actor.owner_id)

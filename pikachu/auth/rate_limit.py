@@ -186,6 +186,10 @@ class GuessLimits:
         self._tell({_UNLOCK: key})
         self._unlock(self._stored(key))
 
+    def unlock_here(self, username: str) -> None:
+        """End the locks of an account on this node, after another process has ended them."""
+        self._unlock(self._stored(_account_key(username)))
+
     def _unlock(self, account: str) -> None:
         self._account.forget(account)
         self._pair.forget(*(self._pairs.get(account) or ()))

@@ -100,4 +100,6 @@ class SecondFactors:
             "failed login", "user", account.username, "anonymous", details, owner_id=account.id, about_account=True
         )
         await self._store.add_event(event, utc(self._clock.seconds()))
-        raise AuthenticationFailed("Wrong code, or it was used before. Enter the next one.", reason=reason)
+        raise AuthenticationFailed(
+            "Wrong code, or it was used before. Enter the next one.", field="code", reason=reason
+        )

@@ -11,18 +11,21 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.restrictions import require_deletable, require_revocable
+from pikachu.core.approvals import Approver
 from pikachu.core.audit import address_details, event_by
 from pikachu.core.concurrency import start
 from pikachu.core.engine_interfaces import ICertificateEngine
 from pikachu.core.errors import (
     Conflict,
     IssuanceFailed,
+    LintFailed,
     PikachuError,
     PolicyViolation,
     SignerUnavailable,
@@ -40,12 +43,14 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.events import Event
+from pikachu.core.model.lint import Finding, not_accepted, summary
 from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.core.model.times import utc
 from pikachu.x509.built import differences, intended_like
 from pikachu.x509.certificate import (
+    END_OF_TIME,
     SUBJECT_ALTERNATIVE_NAME,
     Certificate,
     Validity,
@@ -54,7 +59,9 @@ from pikachu.x509.certificate import (
     tbs_certificate,
 )
 from pikachu.x509.device_names import device_name
+from pikachu.x509.distribution_points import DistributionPoints
 from pikachu.x509.extension import Extension
+from pikachu.x509.lint.rules import lint
 from pikachu.x509.names import Name, read_name
 from pikachu.x509.san_text import san_texts
 from pikachu.x509.signature import verify_signature
@@ -66,9 +73,10 @@ log = Logger()
 BACKDATE = timedelta(minutes=5)
 # Age from which the intent of another process counts as abandoned.
 ABANDONED_AFTER = timedelta(seconds=60)
+_ANY_TIME = Validity(END_OF_TIME, END_OF_TIME)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class IssuanceRequest:
     """The certificate that the RA has approved for signing.
 
@@ -96,7 +104,7 @@ class IssuanceRequest:
     infrastructure: Infrastructure | None = None
     ignored_names: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def device(self) -> str:
         """The name of the device that the certificate is for, or an empty string."""
         if self.internal or self.infrastructure is not None:
@@ -105,13 +113,48 @@ class IssuanceRequest:
         return device_name(self.subject, () if names is None else san_texts(names))
 
 
+def lint_issuance(issuance: IssuanceRequest, serial: int = 1, validity: Validity = _ANY_TIME) -> tuple[Finding, ...]:
+    """Return the findings about a certificate before it is signed (LNT-1)."""
+    return lint(
+        subject=issuance.subject,
+        family=issuance.key.family,
+        extensions=issuance.extensions,
+        serial=serial,
+        validity=validity,
+    )
+
+
+def require_lint(issuance: IssuanceRequest, serial: int = 1, validity: Validity = _ANY_TIME) -> None:
+    """Require that a certificate has no errors but those that an administrator has accepted for its policy.
+
+    :raises LintFailed: with the errors.
+    """
+    findings = lint_issuance(issuance, serial, validity)
+    if findings:
+        errors = not_accepted(findings, issuance.policy.lint_override)
+        if issuance.internal or issuance.infrastructure is not None:
+            # The names of a CA that was imported can't be chosen any more.
+            errors = tuple(one for one in errors if not one.where.startswith("subject"))
+        if errors:
+            raise LintFailed(f"The certificate would have errors. {summary(errors)}", errors)
+
+
 class CertificateAuthority:
     """Issues, revokes and deletes certificates; the only caller of signers for certificates.
 
     :param process: names who signs in stored intents: a node, or a command.
+    :param distribution_points: the CRLs that certificates name; ``None`` leaves what their policies say.
     """
 
-    def __init__(self, clock: IClock, store: IStore, issuers: IssuingCAs, process: str) -> None:
+    def __init__(
+        self,
+        clock: IClock,
+        store: IStore,
+        issuers: IssuingCAs,
+        process: str,
+        distribution_points: DistributionPoints | None = None,
+    ) -> None:
+        self._distribution_points = distribution_points or DistributionPoints()
         self._clock = clock
         self._store: IStore = store
         self.issuers = issuers
@@ -135,6 +178,7 @@ class CertificateAuthority:
         """Return the intent and TBSCertificate for a request, with a serial number of 159 random bits.
 
         :raises IssuerRevoked: when the CA is revoked.
+        :raises Unavailable: when the clock is behind the CA's certificate by more than the validity.
         :raises PolicyViolation: when an explicit validity exceeds that of the CA, or the CAs above do not permit it.
         """
         issuer = issuance.issuer
@@ -150,12 +194,19 @@ class CertificateAuthority:
                 who = "issuing CA" if ends_at == issuer.certificate.not_after else "CA above the issuing CA"
                 raise PolicyViolation(
                     f"the certificate would outlive the {who}, which ends on {ends_at:%Y-%m-%d}; "
-                    f"ask for at most {(ends_at - now).days} days"
+                    f"ask for at most {(ends_at - now).days} days",
+                    field="days",
                 )
             not_after = ends_at
         if now >= ends_at:
             raise PolicyViolation(f"the issuing CA {issuer.name} or a CA above it has expired")
+        if not_after <= not_before:
+            raise Unavailable(
+                f"The clock is at {now:%Y-%m-%d %H:%M} UTC, long before the certificate of the issuing CA "
+                f"{issuer.name} is valid. Check this machine's clock."
+            )
         serial = secrets.randbits(159) | 1 << 158
+        require_lint(issuance, serial, Validity(not_before, not_after))
         tbs = tbs_certificate(
             serial=serial,
             algorithm=issuer.signer.algorithm,
@@ -163,7 +214,10 @@ class CertificateAuthority:
             validity=Validity(not_before, not_after),
             subject_der=issuance.subject.der,
             spki_der=issuance.key.spki,
-            extensions=issuance.extensions,
+            # Another program that builds the certificate names what it was told.
+            extensions=issuance.extensions
+            if issuer.engine is not None
+            else self._distribution_points.place(issuer.certificate, serial, issuance.extensions),
         )
         intent = Intent(
             serial=serial,
@@ -270,6 +324,7 @@ class CertificateAuthority:
         actor_id: int | None,
     ) -> CertificateRecord:
         serial, issuer, method = format_serial(to_be_signed.serial), order.issuer, request.method
+        override = order.policy.lint_override
         is_built = issuer.engine is not None and issuer.engine.builds(to_be_signed)
 
         def event(kind: str, **more: object) -> Event:
@@ -280,6 +335,7 @@ class CertificateAuthority:
                 "subject": order.subject.text,
                 "issuer": issuer.name,
                 "issued_via": method.value,
+                **({} if override is None else {"lint_override": override.reason}),
                 **more,
             }
             return Event(kind, "certificate", serial, request.principal, fields, request.owner_id, actor_id)
@@ -354,11 +410,22 @@ class CertificateAuthority:
             log.error("A certificate that was not handed out is not revoked: {error}", error=str(error))
 
     def issue_approved(
-        self, request: RequestRecord, issuance: IssuanceRequest, approver: Principal, details: Mapping[str, object]
-    ) -> Deferred[CertificateRecord]:
-        """Sign a request that an administrator approved; then proceed as :meth:`issue`."""
+        self,
+        request: RequestRecord,
+        issuance: IssuanceRequest,
+        approver: Principal,
+        details: Mapping[str, object],
+        *,
+        allows_own: bool = False,
+    ) -> Deferred[CertificateRecord | None]:
+        """Sign a request that *approver* approves; then proceed as :meth:`issue`.
 
-        async def work() -> CertificateRecord:
+        :param allows_own: whether people may approve their own requests.
+
+        The result is None when a second person must approve it; nothing is signed then.
+        """
+
+        async def work() -> CertificateRecord | None:
             intent, to_be_signed = self.prepare(issuance)
             event = event_by(
                 approver,
@@ -369,8 +436,12 @@ class CertificateAuthority:
                 subject=request.subject,
                 policy=request.policy,
             )
-            await self._store.approve(request.id, intent, approver.name, event, self.now())
-            told = {**details, "approved_by": approver.name}
+            who = Approver.of(approver, allows_own=allows_own)
+            approved = await self._store.approve(request.id, intent, who, event, self.now())
+            if approved.state is RequestState.PENDING:
+                return None
+            first = approved.first_approval
+            told = {**details, "approved_by": approver.name if first is None else f"{first.name}, {approver.name}"}
             return await self._sign(request.id, request, issuance, to_be_signed, told, None)
 
         return start(work())

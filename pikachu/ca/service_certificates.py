@@ -1,4 +1,5 @@
-"""Service keys and certificates that the CA issues and renews itself: OCSP responders and SCEP RAs.
+"""Service keys and certificates that the CA issues and renews itself: OCSP responders, SCEP RAs and signers of
+revocation messages.
 
 They are stored in the database, with the key sealed under SECRET_KEY, so that every node uses the same ones, also
 after a restart.
@@ -26,7 +27,13 @@ from pikachu.core.model.account_objects import NewServiceCredential, ServiceCred
 from pikachu.core.model.certificates import Infrastructure, StatusChange
 from pikachu.core.sealing import Sealer, credential_row
 from pikachu.signers.key import KeySigner, RSADecrypter
-from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
+from pikachu.x509.certificate import (
+    DIGITAL_SIGNATURE,
+    KEY_ENCIPHERMENT,
+    OCSP_SIGNING,
+    REVOCATION_SIGNING,
+    parse_certificate,
+)
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, load_private_key, private_key_info
 from pikachu.x509.names import COMMON_NAME, build_name
 from pikachu.x509.profile import service_extensions
@@ -87,6 +94,18 @@ SCEP_RA = Purpose(
     False,
     lambda issuer: "rsa2048",
     Infrastructure.SCEP_RA,
+)
+# P-256 whatever the issuer's key is: subscribers verify every message, and CMS libraries know it.
+REVOCATION_MESSAGES = Purpose(
+    "revocation",
+    "Revocation messages",
+    (DIGITAL_SIGNATURE,),
+    (REVOCATION_SIGNING,),
+    90,
+    30,
+    False,
+    lambda issuer: "prime256v1",
+    Infrastructure.REVOCATION_SIGNER,
 )
 
 

@@ -53,8 +53,23 @@ def _add_user_commands(users: Commands) -> None:
     )
     reset.add_argument("--block", action="store_true", help="also block the current password and end all sessions")
     reset.set_defaults(run=reset_password)
-    factor = users.add_parser("remove-second-factor", help="remove a user's second factor and recovery codes")
+    lock = users.add_parser("unlock", help="let a user try passwords again after too many wrong ones")
+    lock.add_argument("name", metavar="NAME")
+    lock.set_defaults(run=unlock_user)
+    factors = users.add_parser(
+        "list-second-factors",
+        help="print kind, id, name, host, creation and last use of each second factor of a user, with tabs between",
+    )
+    factors.add_argument("name", metavar="NAME")
+    factors.set_defaults(run=list_second_factors)
+    factor = users.add_parser("remove-second-factor", help="remove a user's second factors and recovery codes")
     factor.add_argument("name", metavar="NAME")
+    factor.add_argument(
+        "--passkey",
+        type=IDENTIFIER,
+        metavar="ID",
+        help="this passkey only, as `pikachu user list-second-factors` prints it",
+    )
     factor.set_defaults(run=remove_second_factor)
     revoke = users.add_parser(
         "revoke-certificates", help="revoke all valid certificates of an account that is not active"
@@ -171,15 +186,59 @@ def reset_password(arguments: Namespace) -> int:
     return 0
 
 
-def remove_second_factor(arguments: Namespace) -> int:
-    """Remove the second factor of an account."""
+def unlock_user(arguments: Namespace) -> int:
+    """End the locks of an account after wrong passwords."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()
     with opened(configuration(arguments)) as app:
         account = done(app.accounts.find(actor, arguments.name))
-        done(app.second_factors.reset(actor, account.id))
-    print(f"removed the second factor of {account.username}")
+        done(app.sign_in_locks.unlock(actor, account.id))
+    print(f"unlocked {account.username}")
+    return 0
+
+
+def list_second_factors(arguments: Namespace) -> int:
+    """Print the second factors of an account."""
+    from pikachu.cli.session import configuration, done, opened, operator, table
+    from pikachu.core.model.times import rfc3339
+
+    actor = operator()
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.find(actor, arguments.name))
+        if done(app.second_factors.of_account(actor, account.id)).has_app:
+            table([("authenticator app", *[None] * 5)])
+        table(
+            (
+                "passkey",
+                one.id,
+                one.name,
+                one.host,
+                rfc3339(one.created_at),
+                None if one.last_used_at is None else rfc3339(one.last_used_at),
+            )
+            for one in done(app.passkeys.of_account(actor, account.id))
+        )
+    return 0
+
+
+def remove_second_factor(arguments: Namespace) -> int:
+    """Remove the second factors of an account, or one passkey."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.errors import NotFound
+
+    actor = operator()
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.find(actor, arguments.name))
+        if arguments.passkey is not None:
+            passkey = done(app.passkeys.get(actor, arguments.passkey))
+            if passkey.account_id != account.id:
+                raise NotFound(f"{account.username} has no passkey {arguments.passkey}.")
+            done(app.passkeys.remove(actor, passkey.id))
+        else:
+            done(app.second_factors.reset(actor, account.id))
+    what = "the second factors" if arguments.passkey is None else f"passkey {arguments.passkey}"
+    print(f"removed {what} of {account.username}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pikachu.cli.arguments import DAYS, IDENTIFIER, add_reason, group
@@ -35,6 +36,7 @@ def add_commands(commands: Commands) -> None:
     )
     revoke.add_argument("serial", metavar="SERIAL", help="hexadecimal")
     add_reason(revoke)
+    revoke.add_argument("--confirm", choices=("issuing_ca",), help="needed for an issuing CA; it can't be undone")
     revoke.set_defaults(run=revoke_certificate)
 
     release = commands.add_parser("release", help="release a certificate from hold")
@@ -55,7 +57,13 @@ def add_commands(commands: Commands) -> None:
         "list", help="print id, creation, method, policy, who and subject of each that waits, with tabs between"
     )
     listing.set_defaults(run=list_approvals)
-    approve = approvals.add_parser("approve", help="sign what waits; prints the serial number")
+    approve = approvals.add_parser(
+        "approve",
+        help="sign what waits; prints the serial number",
+        description="Approves a request and prints the serial number of its certificate. Where the policy wants two "
+        "approvals, commands can give one of them: if it is the first, nothing is printed there, but a line on "
+        "standard error, and the command ends with 0.",
+    )
     approve.add_argument("id", type=IDENTIFIER, metavar="ID")
     approve.set_defaults(run=approve_request)
     reject = approvals.add_parser("reject", help="turn a request down")
@@ -101,12 +109,19 @@ def sign_request(arguments: Namespace) -> int:
 
 def revoke_certificate(arguments: Namespace) -> int:
     """Revoke a certificate."""
+    from pikachu.ca.restrictions import require_confirmed
     from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.errors import UnknownSerial
     from pikachu.core.model.certificates import Infrastructure, RevocationReason, format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
+    reason = RevocationReason.from_name(arguments.reason)
     with opened(configuration(arguments)) as app:
-        record = done(app.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
+        # The intent of a certificate that nobody knows of may have that serial.
+        with suppress(UnknownSerial):
+            known = done(app.store.certificate_by_serial(serial, deleted=True))
+            require_confirmed(known, reason, confirmed=arguments.confirm is not None)
+        record = done(app.authority.revoke(serial, reason, operator()))
         issuer = app.issuers.by_id(record.issuer_id)
         if record.infrastructure is Infrastructure.ISSUING_CA and issuer is not None:
             done(app.publisher.make(issuer))
@@ -145,7 +160,9 @@ def publish_crl(arguments: Namespace) -> int:
         for issuer in issuers:
             if name is not None or issuer.certificate.not_after > now:
                 crl = done(app.publisher.make(issuer))
-                table([(issuer.name, crl.number, crl.der_path)])
+                done(app.publisher.parts.publish(issuer))
+                parts = app.publisher.parts.published(issuer).values()
+                table((issuer.name, one.number, one.der_path) for one in (crl, *parts))
     return 0
 
 
@@ -174,7 +191,10 @@ def approve_request(arguments: Namespace) -> int:
 
     with opened(configuration(arguments)) as app:
         record = done(app.registration.approve(operator(), arguments.id))
-    print(format_serial(record.serial))
+    if record is None:
+        print(f"first of two approvals of {arguments.id} recorded; another person must approve it too", file=sys.stderr)
+    else:
+        print(format_serial(record.serial))
     return 0
 
 

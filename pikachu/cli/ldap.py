@@ -22,7 +22,7 @@ def add_commands(commands: Commands) -> None:
         "check",
         help="test the settings of [LDAP]",
         description="Connects to each server of [LDAP] LDAP_HOST, signs in as ADMIN_DN and looks up PEOPLE_DN and "
-        "admin_group; with USERNAME also that account. Works with enabled = false, too, and changes nothing.",
+        "the groups; with USERNAME also that account. Works with enabled = false, too, and changes nothing.",
     )
     check.add_argument("username", nargs="?", metavar="USERNAME", help="look up this account")
     check.add_argument(
@@ -73,9 +73,9 @@ def _check(client: LDAPClient, settings: LDAPSection, arguments: Namespace) -> i
             print(f"{host}: works")
     if not working:
         return 1
-    if settings.admin_group and not client.has_admin_group(Abort()):
+    for key in client.missing_groups(Abort()):
         failed = True
-        print("admin_group: does not exist, or ADMIN_DN may not read it; nobody is an administrator by it")
+        print(f"{key}: does not exist, or ADMIN_DN may not read it; nobody has a role by it")
     if arguments.username is None:
         return int(failed)
     password = None if arguments.password_file is None else read_password(arguments.password_file)
@@ -93,7 +93,7 @@ def _show(username: str, finding: Finding, is_verified: bool) -> bool:
     if isinstance(finding, Absent):
         print(f"{username}: can't sign in: {finding.reason}")
         return True
-    role = "assigned on the Users page" if finding.is_admin is None else "admin" if finding.is_admin else "user"
+    role = finding.role or "assigned on the Users page"
     print(f"{username}: {finding.dn}")
     print(f"  user name  {finding.username}")
     print(f"  e-mail     {finding.email or '(none)'}")

@@ -7,6 +7,7 @@ so that ``pikachu --help`` is quick.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -15,20 +16,28 @@ from typing import TYPE_CHECKING, NoReturn
 from pikachu import __version__
 from pikachu.cli import accounts as people
 from pikachu.cli import (
+    audit,
+    backup,
     batches,
     ca,
     certificates,
+    crl_agent,
+    csrs,
     devices,
     diagnostics,
     health,
+    housekeeping,
+    imports,
     init,
     issue,
     keys,
     ldap,
+    notices,
     policies,
     recovered,
     rekey,
     reports,
+    service,
     vault,
 )
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
@@ -46,21 +55,29 @@ exit codes: 0 done; 1 failed, refused or wrong configuration; 2 wrong usage. Err
 
 _GROUPS: tuple[Callable[[Commands], None], ...] = (
     init.add_commands,
+    service.add_commands,
     people.add_commands,
     batches.add_commands,
     policies.add_commands,
     issue.add_commands,
     certificates.add_commands,
+    csrs.add_commands,
     devices.add_commands,
     keys.add_commands,
     ca.add_commands,
+    crl_agent.add_commands,
     vault.add_commands,
     recovered.add_commands,
+    audit.add_commands,
+    imports.add_commands,
+    housekeeping.add_commands,
+    notices.add_commands,
     diagnostics.add_commands,
     health.add_commands,
     reports.add_commands,
     ldap.add_commands,
     rekey.add_commands,
+    backup.add_commands,
 )
 
 
@@ -110,4 +127,9 @@ def _one_line(text: str) -> str:
 
 def run() -> NoReturn:
     """Run the command line's command and exit."""
+    # Without a handler, they would end the process before it has removed its temporary files, which may have keys.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has SIGHUP ignored.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

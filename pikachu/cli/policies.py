@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from pikachu.cli.arguments import DAYS, group
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pikachu.cli.arguments import Commands
+    from pikachu.core.model.lint import Finding
 
 
 # No pattern: every name begins with its kind, such as DNS:.
@@ -34,7 +37,9 @@ def add_commands(commands: Commands) -> None:
     add.add_argument("--est", action="store_true", help="use it for EST, with its name as label")
     add.add_argument("--scep", action="store_true", help="use it for SCEP, with its name as label")
     add.add_argument("--issuer", metavar="NAME", help="the issuing CA: ec, rsa or mldsa (default: as [CA] mode says)")
-    add.add_argument("--manual", action="store_true", help="an administrator approves each enrollment")
+    approval = add.add_mutually_exclusive_group()
+    approval.add_argument("--manual", action="store_true", help="an operator or administrator approves each enrollment")
+    approval.add_argument("--four-eyes", action="store_true", help="two of them approve each enrollment")
     add.add_argument(
         "--role",
         action="append",
@@ -72,6 +77,9 @@ def add_commands(commands: Commands) -> None:
     limits.add_argument("--linked", action="store_true", help="EST requests are bound to their TLS connection")
     limits.add_argument("--identities", metavar="LIST", help="only devices on this list of identities may enroll")
     limits.add_argument("--new-key", action="store_true", help="each renewal has a new key")
+    add.add_argument(
+        "--override-lint", metavar="REASON", help="accept errors of lint; the reason is recorded in the audit log"
+    )
     add.set_defaults(run=add_policy)
     listing = policies.add_parser(
         "list", help="print id, name, uses, user, days, issuer, approval and roles of each, with tabs between"
@@ -80,6 +88,13 @@ def add_commands(commands: Commands) -> None:
     show = policies.add_parser("show", help="print the extensions of a policy")
     show.add_argument("name", metavar="NAME")
     show.set_defaults(run=show_policy)
+    lint = policies.add_parser(
+        "lint",
+        help="lint sample certificates of policies: print policy, severity, code, message and place of each finding, "
+        "with tabs between; exit 1 when a policy has errors that nobody has accepted",
+    )
+    lint.add_argument("names", nargs="*", metavar="NAME", help="default: all policies")
+    lint.set_defaults(run=lint_policies)
     default = policies.add_parser(
         "default", help="make a policy the default of its owner, which applies on paths without a label"
     )
@@ -102,6 +117,7 @@ def add_commands(commands: Commands) -> None:
 def add_policy(arguments: Namespace) -> int:
     """Create a policy."""
     from pikachu.cli.session import configuration, done, opened, operator, owner_id, read_text
+    from pikachu.core.errors import LintFailed
     from pikachu.core.model.people import Role
     from pikachu.core.model.policies import POLICY_ROLES, Approval, Policy, PolicyLimits
 
@@ -131,13 +147,55 @@ def add_policy(arguments: Namespace) -> int:
             use_for_scep=arguments.scep,
             owner_id=owner_id(app, arguments.user),
             issuer=arguments.issuer,
-            approval=Approval.MANUAL if arguments.manual else Approval.AUTOMATIC,
+            approval=Approval.MANUAL
+            if arguments.manual
+            else Approval.FOUR_EYES
+            if arguments.four_eyes
+            else Approval.AUTOMATIC,
             limits=limits,
             roles=tuple(map(Role, arguments.role)) or POLICY_ROLES,
         )
-        added = done(app.policy_administration.add(operator(), policy))
+        try:
+            added = done(app.policy_administration.add(operator(), policy, override=arguments.override_lint))
+        except LintFailed as error:
+            _print_findings(error.findings)
+            raise
+        _print_findings(done(app.policy_administration.lint(added)).findings)
     print(f"added {added.name}")
     return 0
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for one in findings:
+        if one.severity not in ("notice", "info"):
+            print(f"{one.severity}: {one.message} ({one.code})", file=sys.stderr)
+
+
+def lint_policies(arguments: Namespace) -> int:
+    """Print the findings about sample certificates of policies."""
+    from functools import partial
+
+    from pikachu.cli.session import configuration, done, every_owned, opened, operator, table
+    from pikachu.core.model.lint import not_accepted
+    from pikachu.core.model.list_queries import ListQuery
+
+    actor = operator()
+    with opened(configuration(arguments)) as app:
+        rules = app.policy_administration
+        if arguments.names:
+            policies = [done(rules.find(actor, name)) for name in arguments.names]
+        else:
+            owned = every_owned(app, partial(rules.list, actor), ListQuery(sort="id"), lambda one: one.owner_id)
+            policies = [done(rules.default(actor)), *(one for one, _ in owned)]
+        reports = [(one, done(rules.lint(one))) for one in policies]
+        table(
+            (one.name, finding.severity, finding.code, finding.message, finding.where)
+            for one, report in reports
+            for finding in report.findings
+        )
+    if reports and reports[0][1].linter is None:
+        print("Only the server's own rules were applied: pip install 'pikachu-ca[lint]' adds pkilint.", file=sys.stderr)
+    return int(any(not_accepted(report.findings, one.lint_override) for one, report in reports))
 
 
 def list_policies(arguments: Namespace) -> int:

@@ -45,6 +45,9 @@ class _NeverCalled:
         """Return False: the timer is never scheduled."""
         return False
 
+    def reset(self, seconds: float, /) -> None:
+        """Do nothing: the timer is never scheduled."""
+
 
 class CommandClock:
     """The time of day; timers end with the command, so none is scheduled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from pikachu.cli import vault_server
 from pikachu.cli.arguments import group
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ _ABOUT_IMPORT = f"""\
 Copies the key file of an issuing CA into the transit engine, wrapped for Vault, from where it can't be exported again.
 A signature made in Vault is verified with the CA's certificate before the command says that the file may be deleted.
 With signer = pki, key and certificate become an issuer of the PKI engine too. {_OPERATOR}"""
+_ABOUT_CREDENTIALS = """\
+Writes the AppRole's role id and secret id into the file that [VAULT] credentials_file names, mode 0600, after Vault has
+accepted a login with them; a running server uses them from its next login on. They are prompted for on a terminal, or
+read from two lines of standard input or of a file, and are never part of a command line."""
 _CURVES = ("prime256v1", "secp384r1", "secp521r1")
 
 
@@ -55,6 +60,19 @@ def add_commands(commands: Commands) -> None:
         "mount of the PKI engine in use: ok, or what is wrong. Ends with 1 when anything is.",
     )
     status.set_defaults(run=print_status)
+    credentials = vault.add_parser(
+        "credentials", help="set the AppRole's role id and secret id", description=_ABOUT_CREDENTIALS
+    )
+    credentials.add_argument(
+        "--file", metavar="FILE", default="-", help="two lines, the role id and the secret id (default: standard input)"
+    )
+    credentials.add_argument(
+        "--no-login",
+        action="store_true",
+        help="write them without a login, when Vault is down or secret ids are used once",
+    )
+    credentials.set_defaults(run=set_credentials)
+    vault_server.add_commands(vault)
 
 
 def _add_token(parser: Parser) -> None:
@@ -128,6 +146,50 @@ def set_up(arguments: Namespace) -> int:
         "\nWith secret_id = ${PIKACHU_SECRET_ID} the secret id is read from the environment. Then run `pikachu init` "
         "for issuing CAs that have no certificate yet, and `pikachu vault status`."
     )
+    return 0
+
+
+def set_credentials(arguments: Namespace) -> int:
+    """Write the file with the AppRole's credentials, once Vault accepts them."""
+    import getpass
+    import sys
+
+    from pikachu.ca.bootstrap import PRIVATE_FILE
+    from pikachu.cli.session import configuration, read_input
+    from pikachu.core.atomic_files import create_file, rewrite_file
+    from pikachu.core.errors import ConfigError, MalformedRequest
+    from pikachu.server.key_sources import vault_client
+    from pikachu.signers.vault.tokens import parse_credentials
+
+    config = configuration(arguments)
+    path = config.vault.credentials_file
+    if path is None:
+        raise ConfigError(
+            "[VAULT] credentials_file: not set; name a file such as var/pki/vault_credentials, in place of role_id and "
+            "secret_id"
+        )
+    if arguments.file == "-" and sys.stdin.isatty():
+        content = f"{getpass.getpass('role id: ')}\n{getpass.getpass('secret id: ')}\n".encode()
+    else:
+        content = read_input(arguments.file)
+    try:
+        role = parse_credentials(content)
+    except ValueError as error:
+        raise MalformedRequest(f"the credentials: {error}") from None
+    if not arguments.no_login:
+        client = vault_client(config.vault, role)
+        try:
+            client.probe()
+        finally:
+            client.close()
+    content = f"{role.role_id}\n{role.secret_id}\n".encode()
+    if path.exists():
+        # It keeps its owner, which may be the server's account.
+        path.chmod(PRIVATE_FILE)
+        rewrite_file(path, content)
+    else:
+        create_file(path, content, PRIVATE_FILE)
+    print(f"set   {path}")
     return 0
 
 

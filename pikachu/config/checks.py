@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pikachu.config.configuration import Configuration
+from pikachu.config.ldap_section import is_loopback
 from pikachu.config.sections import ISSUER_NAMES
+from pikachu.config.setting_choices import SMTPSecurity
 from pikachu.core.errors import ConfigError
 
 
@@ -48,6 +51,10 @@ def check(configuration: Configuration, report: Report) -> None:
     _vault(configuration, report)
     _ldap(configuration, report)
     _oidc(configuration, report)
+    _mqtt(configuration, report)
+    _smtp(configuration, report)
+    _crl(configuration, report)
+    _chat(configuration, report)
 
 
 def _secret_key(configuration: Configuration, report: Report) -> None:
@@ -164,7 +171,16 @@ def _vault(configuration: Configuration, report: Report) -> None:
     vault = configuration.vault
     if not vault.enabled:
         return
-    for key, value in (("address", vault.address), ("role_id", vault.role_id), ("secret_id", vault.secret_id)):
+    if vault.credentials_file is not None and (vault.role_id is not None or vault.secret_id is not None):
+        raise report.error(
+            "VAULT", "credentials_file", "set together with role_id or secret_id; remove it, or those two"
+        )
+    is_in_file = vault.credentials_file is not None
+    for key, value in (
+        ("address", vault.address),
+        ("role_id", is_in_file or vault.role_id),
+        ("secret_id", is_in_file or vault.secret_id),
+    ):
         if value is None:
             raise report.missing("VAULT", key, "the section is enabled", "name it, or set enabled = false")
 
@@ -190,3 +206,71 @@ def _ldap(configuration: Configuration, report: Report) -> None:
     ):
         if not value:
             raise report.missing("LDAP", key, "the section is enabled", "name it, or set enabled = false")
+
+
+def _mqtt(configuration: Configuration, report: Report) -> None:
+    mqtt = configuration.mqtt
+    if not mqtt.enabled:
+        return
+    if not mqtt.host:
+        raise report.missing("MQTT", "host", "the section is enabled", "name the broker, or set enabled = false")
+    if (mqtt.client_cert is None) != (mqtt.client_key is None):
+        lacking, other = ("client_key", "client_cert") if mqtt.client_key is None else ("client_cert", "client_key")
+        raise report.missing("MQTT", lacking, f"{other} is", f"name it, or remove {other}")
+    if mqtt.password_file is not None and not mqtt.username:
+        raise report.missing("MQTT", "username", "password_file is", "name the user, or remove password_file")
+    if mqtt.ca_cert_path is not None:
+        return
+    if not is_loopback(mqtt.host):
+        raise report.missing(
+            "MQTT", "ca_cert_path", "the broker is on another machine", "name the file, such as var/pki/root.crt"
+        )
+    if mqtt.client_cert is not None:
+        raise report.missing("MQTT", "ca_cert_path", "client_cert is", "name the file, or remove client_cert")
+
+
+def _smtp(configuration: Configuration, report: Report) -> None:
+    smtp = configuration.smtp
+    if not smtp.enabled:
+        return
+    for key, value in (("host", smtp.host), ("sender", smtp.sender)):
+        if not value:
+            raise report.missing("SMTP", key, "the section is enabled", "name it, or set enabled = false")
+    if (smtp.password_file is None) != (not smtp.username):
+        lacking, other = ("username", "password_file") if not smtp.username else ("password_file", "username")
+        raise report.missing("SMTP", lacking, f"{other} is", f"name it, or remove {other}")
+    if smtp.security is SMTPSecurity.NONE and not is_loopback(smtp.host):
+        raise report.error(
+            "SMTP", "security", "none is only for a mail server on this machine; use starttls or tls for others"
+        )
+
+
+def _crl(configuration: Configuration, report: Report) -> None:
+    crl, public_url = configuration.crl, configuration.ca.public_url
+    if crl.delta is not None and crl.delta >= crl.crl_validity:
+        raise report.error("CRL", "delta", "not shorter than crl_validity; a delta CRL follows a full one that is good")
+    if crl.shards is not None and public_url is None:
+        fix = "set the address that certificates name, or remove shards"
+        raise report.missing("CA", "public_url", "[CRL] shards is set", fix)
+    if crl.delta_in_certificates and crl.delta is None:
+        raise report.missing("CRL", "delta", "delta_in_certificates is set", "set it, or remove delta_in_certificates")
+    if crl.delta_in_certificates and public_url is None:
+        fix = "set the address that certificates name, or remove delta_in_certificates"
+        raise report.missing("CA", "public_url", "[CRL] delta_in_certificates is set", fix)
+
+
+def _chat(configuration: Configuration, report: Report) -> None:
+    chat = configuration.chat
+    if not chat.composes:
+        return
+    if not chat.model:
+        raise report.missing("CHAT", "model", "endpoint is", "name the model, or set enabled = false")
+    url = urlsplit(chat.endpoint or "")
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise report.error(
+            "CHAT",
+            "endpoint",
+            "http is only for a model on this machine, since questions are not for others; use https",
+        )
+    if not (chat.endpoint or "").isascii():
+        raise report.error("CHAT", "endpoint", "expected a URL in ASCII; write an international name as xn--…")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pikachu.config.audit_section import AuditSection
+from pikachu.config.chat_section import ChatSection
+from pikachu.config.housekeeping_section import HousekeepingSection
 from pikachu.config.ldap_section import LDAPSection
+from pikachu.config.limits_section import LimitsSection
+from pikachu.config.mqtt_section import MQTTSection
+from pikachu.config.notices_section import NoticesSection, SMTPSection
 from pikachu.config.oidc_section import OIDCSection
+from pikachu.config.ra_section import RASection
 from pikachu.config.sections import (
     CASection,
     CRLSection,
@@ -15,7 +21,6 @@ from pikachu.config.sections import (
     DefaultSection,
     ESTSection,
     HTTPSSection,
-    LimitsSection,
     LoggingSection,
     OCSPSection,
     PathsSection,
@@ -58,8 +63,6 @@ class Configuration:
     :param path: the file, absolute.
     :param warnings: one line for each unknown section or key, with the nearest known name.
     :param given: section and key (lower case) of each setting in the file.
-    :param chat: ``[CHAT]`` as written, keys in lower case.
-    :param mqtt: ``[MQTT]`` likewise.
     """
 
     path: Path
@@ -69,6 +72,7 @@ class Configuration:
     vault: VaultSection
     ldap: LDAPSection
     oidc: OIDCSection
+    ra: RASection
     scep: SCEPSection
     https: HTTPSSection
     trusted_https: TrustedHTTPSSection
@@ -77,11 +81,14 @@ class Configuration:
     est: ESTSection
     ocsp: OCSPSection
     crl: CRLSection
+    audit: AuditSection
+    housekeeping: HousekeepingSection
     pkcs11: PKCS11Section
     limits: LimitsSection
-    # These sections may contain an API key or a password.
-    chat: Mapping[str, str] = field(repr=False)
-    mqtt: Mapping[str, str] = field(repr=False)
+    mqtt: MQTTSection
+    smtp: SMTPSection
+    notices: NoticesSection
+    chat: ChatSection
     warnings: tuple[str, ...]
     given: frozenset[tuple[str, str]] = field(repr=False)
 

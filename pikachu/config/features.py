@@ -6,15 +6,13 @@ An accepted setting takes effect: start-up rejects a setting whose feature is no
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.setting_choices import VaultSigner
 from pikachu.core.errors import ConfigError
-
-_OFF: Final = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +35,6 @@ class Feature:
 def _enabled(section: str) -> Callable[[Configuration], str | None]:
     """Return a test for ``enabled = true``."""
     return lambda configuration: "enabled" if getattr(configuration, section).enabled else None
-
-
-def _raw(section: str, *, alone: bool) -> Callable[[Configuration], str | None]:
-    """Return a test for any key of a section without declarations, unless ``enabled`` is false.
-
-    :param alone: whether ``enabled = true`` without further keys requests the feature.
-    """
-
-    def requested(configuration: Configuration) -> str | None:
-        keys: Mapping[str, str] = getattr(configuration, section)
-        enabled = keys.get("enabled", "")
-        if enabled.lower() in _OFF:
-            return None
-        if enabled and alone:
-            return "enabled"
-        return next((key for key, value in keys.items() if value and key != "enabled"), None)
-
-    return requested
 
 
 def _pki_fallback(configuration: Configuration) -> str | None:
@@ -103,13 +83,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "keys in a PKCS#11 token, because the package python-pkcs11 can't be imported",
         "Run `pip install 'pikachu-ca[hsm]'`, or remove module and labels.",
         "pkcs11",
-    ),
-    Feature("MQTT", _raw("mqtt", alone=True), "MQTT", "Set enabled = false, or remove the section."),
-    Feature(
-        "CHAT",
-        _raw("chat", alone=False),
-        "language models; the built-in assistant needs no setting",
-        "Set enabled = false, or remove the section.",
     ),
     Feature(
         "DATABASE",

@@ -29,6 +29,7 @@ from pikachu.config.setting_types import (
     duration,
     optional,
 )
+from pikachu.core.model.people import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +87,35 @@ class LDAPSection(Section):
         "(userAccountControl:1.2.840.113556.1.4.803:=2); empty: none is disabled.",
     )
     admin_group: str = _key(
-        TEXT, "", "The DN of the group whose members are admins; empty: roles are assigned on the Users page."
+        TEXT,
+        "",
+        "The DN of the group whose members are admins. An account has the first role of admin, operator and auditor "
+        "whose group it is in, or user. Without groups, Users assigns roles.",
     )
+    operator_group: str = _key(TEXT, "", "The DN of the group whose members are operators.")
+    auditor_group: str = _key(TEXT, "", "The DN of the group whose members are auditors.")
     group_attribute: str = _key(
         LDAP_ATTRIBUTE,
         "memberOf",
         "The attribute with an account's groups; member, uniqueMember and memberUid are looked up in the group.",
     )
-    nested_groups: bool = _key(BOOLEAN, "false", "Whether members of groups in admin_group are admins too.")
+    nested_groups: bool = _key(BOOLEAN, "false", "Whether members of groups in these groups count as members.")
     recheck: int = _key(
         duration("m", minimum=60, maximum=86400),
         "15m",
         "The interval after which accounts are looked up again; one that is gone loses its sessions and tokens.",
     )
     timeout: int = _key(duration("s", maximum=60), "5s", "How long one answer of the directory may take.")
+
+    @property
+    def role_groups(self) -> tuple[tuple[str, str, Role], ...]:
+        """The groups that give roles, as setting, DN and role, the role with most rights first."""
+        groups = (
+            ("admin_group", self.admin_group, Role.ADMIN),
+            ("operator_group", self.operator_group, Role.OPERATOR),
+            ("auditor_group", self.auditor_group, Role.AUDITOR),
+        )
+        return tuple(one for one in groups if one[1])
 
     @property
     def sends_plaintext(self) -> bool:

@@ -10,13 +10,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pikachu.config.audit_section import AuditSection
+from pikachu.config.chat_section import ChatSection
 from pikachu.config.checks import Report, check
 from pikachu.config.configuration import Configuration
+from pikachu.config.housekeeping_section import HousekeepingSection
 from pikachu.config.ldap_section import LDAPSection
+from pikachu.config.limits_section import LimitsSection
+from pikachu.config.mqtt_section import MQTTSection
+from pikachu.config.notices_section import NoticesSection, SMTPSection
 from pikachu.config.oidc_section import OIDCSection
+from pikachu.config.ra_section import RASection
 from pikachu.config.schema import Section, keys
 from pikachu.config.sections import (
-    RAW_SECTIONS,
     SECTIONS,
     CASection,
     CRLSection,
@@ -24,7 +30,6 @@ from pikachu.config.sections import (
     DefaultSection,
     ESTSection,
     HTTPSSection,
-    LimitsSection,
     LoggingSection,
     OCSPSection,
     PathsSection,
@@ -56,24 +61,42 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
     :param environ: the variables for ``${NAME}``; a missing one is empty.
     :raises ConfigError: one line with the file, the section, the key, the problem and its fix.
     """
+    return parse(_read(path, "run `pikachu init` in the folder that has one"), path, environ)
+
+
+def load_section(path: Path, section: type[S], environ: Mapping[str, str], example: str) -> tuple[S, list[str]]:
+    """Read a configuration file of one section, which is no server's.
+
+    :param example: says where to get such a file, for the error message.
+    :return: the section, and one line for each unknown key.
+    :raises ConfigError: as :func:`load`.
+    """
+    texts = _sections(_read(path, example), path)
+    reader = _Reader(path, texts, environ)
+    values = reader.section(section)
+    known = {key.name.lower() for _, key in keys(section)}
+    unknown = [f"[{section.NAME}] {_name(key)}" for key in texts.get(section.NAME, {}) if key not in known]
+    unknown += [f"[{_name(name)}]" for name in texts if name != section.NAME]
+    return values, [f"{path}: {name} is not known and is ignored" for name in unknown[:_MAX_WARNINGS]]
+
+
+def _read(path: Path, example: str) -> str:
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: there is no such configuration file; name one with --config FILE, "
-            "or run `pikachu init` in the folder that has one"
+            f"{path}: there is no such configuration file; name one with --config FILE, or {example}"
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}; fix its owner or mode") from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes; this is no configuration file")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
-    return parse(text, path, environ)
 
 
 def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
@@ -90,6 +113,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
         ca=reader.section(CASection),
         vault=reader.section(VaultSection),
         oidc=reader.section(OIDCSection),
+        ra=reader.section(RASection),
         ldap=_directory(reader.section(LDAPSection), ("LDAP", "ldap_port") in reader.given),
         scep=reader.section(SCEPSection),
         https=reader.section(HTTPSSection),
@@ -99,10 +123,14 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
         est=reader.section(ESTSection),
         ocsp=reader.section(OCSPSection),
         crl=reader.section(CRLSection),
+        audit=reader.section(AuditSection),
+        housekeeping=reader.section(HousekeepingSection),
         pkcs11=reader.section(PKCS11Section),
         limits=reader.section(LimitsSection),
-        chat=reader.raw("CHAT"),
-        mqtt=reader.raw("MQTT"),
+        mqtt=reader.section(MQTTSection),
+        smtp=reader.section(SMTPSection),
+        notices=reader.section(NoticesSection),
+        chat=reader.section(ChatSection),
         warnings=tuple(reader.warnings()),
         given=frozenset(reader.given),
     )
@@ -163,10 +191,6 @@ class _Reader:
                 raise self.report.error(cls.NAME, key.name, f"{error}{actual}") from None
         return cls(**values)
 
-    def raw(self, section: str) -> Mapping[str, str]:
-        """Return the keys of a section without declarations, with variables replaced."""
-        return {key: self._text(section, key) for key in self._texts.get(section, {})}
-
     def _text(self, section: str, key: str) -> str:
         """Return the text of a key with variables replaced, or an empty text when it is not set."""
         text = self._texts.get(section, {}).get(key.lower(), "")
@@ -191,7 +215,7 @@ class _Reader:
         for section, key in unknown[:_MAX_WARNINGS]:
             what, kind, nearest = f"[{_name(section)}]", "section", ""
             if key is None:
-                nearest = f"[{_nearest(section, {name.lower(): name for name in (*_KNOWN, *RAW_SECTIONS)})}]"
+                nearest = f"[{_nearest(section, {name.lower(): name for name in _KNOWN})}]"
             else:
                 what, kind = f"{what} {_name(key)}", "key"
                 elsewhere = [f"[{other}] {names[key]}" for other, names in _KNOWN.items() if key in names]
@@ -205,7 +229,7 @@ class _Reader:
         for section, texts in self._texts.items():
             if section in _KNOWN:
                 yield from ((section, key) for key in texts if key not in _KNOWN[section])
-            elif section not in RAW_SECTIONS:
+            else:
                 yield section, None
 
 

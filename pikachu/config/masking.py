@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.schema import keys
-from pikachu.config.sections import RAW_SECTIONS, SECTIONS
-from pikachu.config.setting_types import MASK, mask_url
-
-_SECRET_NAME: Final = re.compile(r"pass|secret|token|key|pin|credential|auth", re.IGNORECASE)
+from pikachu.config.sections import SECTIONS
 
 
 class Setting(NamedTuple):
@@ -34,8 +30,4 @@ def masked(configuration: Configuration) -> list[Setting]:
         for name, key in keys(cls):
             origin = "file" if (cls.NAME, name) in configuration.given else "default"
             settings.append(Setting(cls.NAME, key.name, key.kind.show(getattr(section, name)), origin))
-    for raw in RAW_SECTIONS:
-        for name, text in getattr(configuration, raw.lower()).items():
-            hidden = text and _SECRET_NAME.search(name)
-            settings.append(Setting(raw, name, MASK if hidden else mask_url(text), "file"))
     return settings

@@ -6,7 +6,7 @@ import textwrap
 from typing import Final
 
 from pikachu.config.schema import keys
-from pikachu.config.sections import RAW_SECTIONS, SECTIONS
+from pikachu.config.sections import SECTIONS
 
 _WIDTH: Final = 100
 _HEAD: Final = (
@@ -37,6 +37,7 @@ _SET: Final = {
     ("PATHS", "server_ext_cfg"): "var/pki/server_ext.cnf",
     ("PATHS", "validity_conf"): "var/pki/validity.conf",
     ("PATHS", "db_path"): "var/db/pikachu.sqlite",
+    ("RA", "self_approval"): "false",
     ("EST", "enabled"): "true",
     ("EST", "anonymous_enroll"): "false",
     ("SCEP", "enabled"): "true",
@@ -46,6 +47,8 @@ _SET: Final = {
     ("LDAP", "enabled"): "false",
     ("OIDC", "enabled"): "false",
     ("VAULT", "enabled"): "false",
+    ("MQTT", "enabled"): "false",
+    ("SMTP", "enabled"): "false",
     ("VAULT", "signer"): "transit",
 }
 
@@ -66,6 +69,4 @@ def sample() -> str:
             if differs:
                 lines.append(f"# Default: {key.default}")
             lines.append(f";{key.name} = {key.default}".rstrip() if value is None else f"{key.name} = {value}")
-    for raw, about in RAW_SECTIONS.items():
-        lines += ["", *_commented(about), f";[{raw}]"]
     return "\n".join(lines) + "\n"

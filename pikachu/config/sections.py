@@ -10,14 +10,21 @@ A field has the name of its key, in lower case.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from pikachu.config.audit_section import AuditSection
+from pikachu.config.chat_section import ChatSection
+from pikachu.config.housekeeping_section import HousekeepingSection
 from pikachu.config.ldap_section import LDAPSection, is_loopback
+from pikachu.config.limits_section import LimitsSection
+from pikachu.config.mqtt_section import MQTTSection
+from pikachu.config.notices_section import NoticesSection, SMTPSection
 from pikachu.config.oidc_section import OIDCSection
+from pikachu.config.ra_section import RASection
 from pikachu.config.schema import Section
 from pikachu.config.schema import setting as _key
 from pikachu.config.setting_choices import (
@@ -51,7 +58,6 @@ from pikachu.config.setting_types import (
     optional,
     size,
 )
-from pikachu.core.model.account_objects import Quotas
 
 ISSUER_NAMES: Final = ("ec", "rsa", "mldsa")
 """Issuing CAs as paths, API and CLI name them (INT-3)."""
@@ -230,6 +236,12 @@ class VaultSection(Section):
     role_id: Secret | None = _key(optional(SECRET), "", "The AppRole's role id; ${NAME} takes an environment variable.")
     secret_id: Secret | None = _key(
         optional(SECRET), "", "The AppRole's secret id; ${NAME} takes an environment variable."
+    )
+    credentials_file: Path | None = _key(
+        optional(PATH),
+        "",
+        "Or a file with the role id in its first line and the secret id in its second, mode 0600, which `pikachu vault "
+        "credentials` writes; it is read again at each login.",
     )
     signer: VaultSigner = _key(
         choice(VaultSigner),
@@ -497,6 +509,19 @@ class CRLSection(Section):
         "0.5s",
         "Seconds that a revocation waits for others, so that one CRL serves them all; may be a fraction.",
     )
+    delta: int | None = _key(
+        optional(duration("h", minimum=300, maximum=30 * 86400)),
+        "",
+        "How long a delta CRL is good, such as 1h; then full CRLs are made that often at most. Empty: no delta CRLs.",
+    )
+    delta_in_certificates: bool = _key(
+        BOOLEAN, "false", "Whether certificates, too, and not only full CRLs, name the delta CRL (freshestCRL)."
+    )
+    shards: int | None = _key(
+        optional(number(2, 1000)),
+        "",
+        "The number of CRLs among which new certificates are divided, each naming its own; empty: one for all.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,44 +546,6 @@ class PKCS11Section(Section):
         return {name: label for name, label in labels.items() if label}
 
 
-_MOST: Final = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsSection(Section):
-    """``[LIMITS]``."""
-
-    NAME: ClassVar[str] = "LIMITS"
-    ABOUT: ClassVar[str] = (
-        "How many objects of each kind an account may own (administrators, and objects without an owner, are not "
-        "limited), and what clients that have not authenticated may hold; 0 sets no limit."
-    )
-
-    keys: int = _key(number(0, _MOST), "1000", "Stored private keys.")
-    csrs: int = _key(number(0, _MOST), "1000", "Stored certificate signing requests.")
-    templates: int = _key(number(0, _MOST), "500", "Certificate templates.")
-    tokens: int = _key(number(0, _MOST), "100", "API tokens.")
-    challenge_passwords: int = _key(
-        number(0, _MOST), "10000", "Challenge passwords that were not used, including expired ones."
-    )
-    policies: int = _key(number(0, _MOST), "100", "Enrollment policies.")
-    connections: int = _key(
-        number(0, _MOST),
-        "800",
-        "Connections without credentials; the busiest address makes room for new ones.",
-    )
-    connections_per_address: int = _key(
-        number(0, _MOST), "200", "The same for one address, or one IPv6 network of 64 bits."
-    )
-    body_bytes: int = _key(size(0, 1 << 36), "32M", "Memory for request bodies that came without credentials.")
-    body_bytes_per_address: int = _key(size(0, 1 << 36), "4M", "The same for one address.")
-
-    @property
-    def quotas(self) -> Quotas:
-        """The limits of accounts as an argument of the store."""
-        return Quotas(**{quota.name: getattr(self, quota.name) for quota in fields(Quotas)})
-
-
 SECTIONS: Final[tuple[type[Section], ...]] = (
     DefaultSection,
     LoggingSection,
@@ -567,18 +554,20 @@ SECTIONS: Final[tuple[type[Section], ...]] = (
     TrustedHTTPSSection,
     PathsSection,
     DatabaseSection,
+    RASection,
     ESTSection,
     SCEPSection,
     OCSPSection,
     CRLSection,
+    AuditSection,
+    HousekeepingSection,
     LDAPSection,
     OIDCSection,
     VaultSection,
     PKCS11Section,
+    MQTTSection,
+    SMTPSection,
+    NoticesSection,
     LimitsSection,
+    ChatSection,
 )
-RAW_SECTIONS: Final[Mapping[str, str]] = {
-    "CHAT": "The built-in assistant. It works without any setting.",
-    "MQTT": "Publishing revocations to an MQTT broker.",
-}
-"""Sections without declarations, each with its comment in the shipped file."""

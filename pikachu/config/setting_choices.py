@@ -81,3 +81,11 @@ class LDAPSecurity(StrEnum):
     TRUE = "true"
     STARTTLS = "starttls"
     LDAPS = "ldaps"
+
+
+class SMTPSecurity(StrEnum):
+    """Transport security of SMTP."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"

@@ -231,6 +231,13 @@ def _external_url(text: str, folder: Path) -> str:
     return text.rstrip("/")
 
 
+def _topic(text: str, folder: Path) -> str:
+    """Parse the beginning of MQTT topics (MQTT 5.0 section 4.7): levels without wildcards."""
+    if len(text) > 128 or text.startswith("$") or not all(text.split("/")) or set(text) & set("+#\ufffd"):
+        raise ValueError("expected levels of a topic such as site/pikachu, without + and #")
+    return text
+
+
 def _ldap_hosts(text: str, folder: Path) -> tuple[str, ...]:
     """Return the hosts, which all have the scheme of the first."""
     hosts = tuple(part.strip() for part in text.split(",")) if text else ()
@@ -294,6 +301,17 @@ PORT: Final[Kind[int]] = Kind(
     lambda text, _: _number(text, 0, 65535, "expected a port from 1 to 65535, or 0 to turn the listener off"), str
 )
 REMOTE_PORT: Final[Kind[int]] = Kind(lambda text, _: _number(text, 1, 65535, "expected a port from 1 to 65535"), str)
+MAIL_ADDRESS: Final[Kind[str]] = Kind(
+    _pattern(
+        "expected an e-mail address such as pikachu@example.com",
+        r"|[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,180}[A-Za-z0-9])?",
+    ),
+    str,
+)
+KEY_ID: Final[Kind[str]] = Kind(
+    _pattern("expected a name of letters, digits, dots and hyphens", r"[A-Za-z0-9._-]{1,64}"), str
+)
+TOPIC: Final[Kind[str]] = Kind(_topic, str)
 LDAP_HOSTS: Final[Kind[tuple[str, ...]]] = Kind(_ldap_hosts, ", ".join)
 LDAP_ATTRIBUTE: Final[Kind[str]] = Kind(
     _pattern("expected the name of an attribute, such as memberOf", r"[A-Za-z][A-Za-z0-9.-]*"), str

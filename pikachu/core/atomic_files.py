@@ -10,10 +10,10 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 # Number of bytes written between two fsyncs.
 _SYNC_BYTES: Final = 8 << 20
@@ -39,6 +39,46 @@ def create_file(path: Path, content: bytes, mode: int) -> None:
         _link_new(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def creating_file(path: Path, mode: int) -> Iterator[IO[bytes]]:
+    """Open a new file for writing that is fsynced and gets its name at the end of the block, or is removed.
+
+    :raises OSError: FileExistsError when *path* exists, others when it can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        _link_new(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_new_file(path: Path, pieces: Iterable[bytes], mode: int) -> None:
+    """Write and fsync a new file in a folder that is not in use yet.
+
+    :raises OSError: FileExistsError when *path* exists, also as a link; others when it can't be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.writelines(pieces)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def name_folder(folder: Path, path: Path) -> None:
+    """Give a folder its name; what *path* names must be missing, or an empty folder.
+
+    :raises OSError: when it can't be renamed.
+    """
+    folder.rename(path)
     sync_folder(path.parent)
 
 

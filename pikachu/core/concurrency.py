@@ -7,7 +7,8 @@ import functools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
@@ -156,6 +157,21 @@ class WorkerPool(Service):
     def _deliver(self, fire: Callable[[Any], None], outcome: object) -> None:
         self._outstanding -= 1
         fire(outcome)
+
+
+@contextmanager
+def ended_after(seconds: float, end: Callable[[], None]) -> Iterator[None]:
+    """Call *end*, in a thread of its own, when the block takes longer: it makes the call fail that blocks.
+
+    The block may just have ended when *end* is called.
+    """
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def new_lock() -> threading.Lock:

@@ -31,7 +31,7 @@ class Range:
     def check(self, value: int, where: str) -> None:
         """Check the number."""
         if not self.minimum <= value <= self.maximum:
-            raise self.error(f"{where} is a number from {self.minimum} to {self.maximum}")
+            raise self.error(f"“{where}” must be a number from {self.minimum} to {self.maximum}.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``minimum`` and ``maximum``."""
@@ -49,7 +49,7 @@ class Length:
         """Check the text."""
         if not self.minimum <= len(value) <= self.maximum:
             bounds = f"{self.minimum} to" if self.minimum else "at most"
-            raise MalformedRequest(f"{where} is a text of {bounds} {self.maximum} characters")
+            raise MalformedRequest(f"“{where}” must have {bounds} {self.maximum} characters.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``minLength`` and ``maxLength``."""
@@ -64,7 +64,7 @@ class NotEmpty:
     def check(self, value: Sequence[object], where: str) -> None:
         """Refuse an empty list."""
         if not value:
-            raise MalformedRequest(f"{where} is a list of at least one entry")
+            raise MalformedRequest(f"“{where}” must have at least one entry.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``minItems``."""
@@ -81,7 +81,7 @@ class Members:
     def check(self, value: Sequence[object], where: str) -> None:
         """Check the length."""
         if not self.minimum <= len(value) <= self.maximum:
-            raise MalformedRequest(f"{where} is a list of {self.minimum} to {self.maximum:,} entries")
+            raise MalformedRequest(f"“{where}” must have {self.minimum} to {self.maximum:,} entries.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``minItems`` and ``maxItems``."""
@@ -97,7 +97,7 @@ class OneOf:
     def check(self, value: str | int, where: str) -> None:
         """Check the value."""
         if value not in self.choices:
-            raise MalformedRequest(f"{where} is one of {', '.join(map(str, self.choices))}")
+            raise MalformedRequest(f"“{where}” must be one of {', '.join(map(str, self.choices))}.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``enum``."""
@@ -117,7 +117,7 @@ class Matches:
     def check(self, value: str, where: str) -> None:
         """Check the text."""
         if not re.fullmatch(self.pattern, value):
-            raise MalformedRequest(f"{where} is {self.meaning}")
+            raise MalformedRequest(f"“{where}” must be {self.meaning}.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Add ``pattern``."""
@@ -131,7 +131,7 @@ class NotNull:
     def check(self, value: object, where: str) -> None:
         """Refuse null."""
         if value is None:
-            raise MalformedRequest(f"{where} can't be null")
+            raise MalformedRequest(f"“{where}” can't be null.")
 
     def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Remove null from the schema of ``X | None``."""
@@ -197,8 +197,8 @@ class Variants:
         """
         dependent = self.dependent
         if not any(one.allows(members, dependent) for one in self.variants):
-            object_name = where.rstrip(".") or "the body"
-            raise MalformedRequest(f"{object_name} has either {', or '.join(map(str, self.variants))}")
+            object_name = f"“{where.rstrip('.')}”" if where else "The body"
+            raise MalformedRequest(f"{object_name} must have either {', or '.join(map(str, self.variants))}.")
 
     def describe(self) -> dict[str, Any]:
         """Return them in JSON Schema, within ``allOf``: generators of clients keep the object's own members then."""

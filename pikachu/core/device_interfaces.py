@@ -93,8 +93,8 @@ class IIdentityListStore(Protocol):
         Fails with Conflict when the name is taken, or the list is not as *former* any more.
         """
 
-    def delete_identity_list(self, list_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Delete a list.  Fails with NotFound."""
+    def delete_identity_list(self, former: IdentityList, event: Event, now: datetime) -> Deferred[None]:
+        """Delete a list.  Fails with NotFound, and with EditConflict when it is not as *former* any more."""
 
     def delete_identities(self, version: int) -> Deferred[bool]:
         """Delete some entries of a version that no list has; return whether others are left."""

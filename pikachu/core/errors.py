@@ -6,9 +6,13 @@ They contain no HTTP status, failInfo or OCSP status: each protocol has one tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from pikachu.core.model.lint import Finding
 
 T = TypeVar("T")
 
@@ -17,17 +21,29 @@ class PikachuError(Exception):
     """A failure with a message that a client may read.
 
     :param public: one line, shown to the client.
-    :param context: for the log only; never shown to a client.
+    :param context: for the log only; never shown to a client.  But ``field`` is the name of the form field that is
+        wrong, so that pages show the message beside it.
     """
 
     def __init__(self, public: str, **context: object) -> None:
         super().__init__(public)
         self.public = public
+        self.field = str(context.pop("field", ""))
         self.context = context
 
 
 class RequestError(PikachuError):
     """An error that the caller can correct."""
+
+
+@contextmanager
+def errors_of(field: str, kind: type[RequestError] = RequestError) -> Iterator[None]:
+    """Name the form field in errors of a kind that are raised within and name none."""
+    try:
+        yield
+    except kind as error:
+        error.field = error.field or field
+        raise
 
 
 class MalformedRequest(RequestError):
@@ -60,6 +76,10 @@ class MessageCheckFailed(RequestError):
 
 class UnknownRecipient(RequestError):
     """A message is encrypted for a certificate that is not this server's."""
+
+
+class BadBackup(MalformedRequest):
+    """A file is not a backup of this program, was damaged, or does not open with the passphrase."""
 
 
 class BadTime(RequestError):
@@ -96,6 +116,17 @@ class IssuerRevoked(PolicyViolation):
 
 class RetiredDevice(PolicyViolation):
     """The device that the certificate would be for is retired."""
+
+
+class LintFailed(PolicyViolation):
+    """A certificate, or the sample certificate of a policy, has errors that nobody has accepted (LNT-1).
+
+    :param findings: the errors.
+    """
+
+    def __init__(self, public: str, findings: tuple[Finding, ...], **context: object) -> None:
+        super().__init__(public, **context)
+        self.findings = findings
 
 
 class BadTemplate(RequestError):
@@ -140,9 +171,8 @@ class EditConflict(Conflict):
         :param changed_by: ``None`` when not recorded; likewise *changed_at*.
         """
         time = "" if changed_at is None else f" on {changed_at:%Y-%m-%d at %H:%M:%S} UTC"
-        return cls(
-            f"{changed_by or 'Somebody'} changed this {kind}{time}, after you loaded it. Your changes were not saved."
-        )
+        who = "" if changed_by is None else f" by {changed_by}"
+        return cls(f"This {kind} was changed{who}{time}, after you loaded it. Your changes were not saved.")
 
 
 class QuotaExceeded(Conflict):
@@ -186,6 +216,21 @@ class SignerUnavailable(Unavailable):
 
 class DirectoryUnavailable(Unavailable):
     """The LDAP directory does not answer."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The MQTT broker does not answer, or refuses a message."""
+
+
+class NoticeNotDelivered(Unavailable):
+    """A mail server or the receiver of a webhook does not answer, or has refused a notice.
+
+    :param is_final: whether trying again can't help.
+    """
+
+    def __init__(self, public: str, *, retry_after: int = 5, is_final: bool = False, **context: object) -> None:
+        super().__init__(public, retry_after=retry_after, **context)
+        self.is_final = is_final
 
 
 class SecretKeyChanged(Unavailable):

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from pikachu.core.approvals import Approver
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.challenge_interfaces import IBatchStore, IChallengeStore
+from pikachu.core.crl_part_interfaces import ICRLPartStore
 from pikachu.core.device_interfaces import IDeviceStore, IIdentityListStore
 from pikachu.core.engine_interfaces import IEngineStore
+from pikachu.core.housekeeping_interfaces import IHousekeepingStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.job_interfaces import IJobStore
+from pikachu.core.log_interfaces import ILogStore
 from pikachu.core.model.account_objects import (
     AccountCertificate,
-    CertificateTemplate,
     KeyUse,
     NewAccountCertificate,
     NewKey,
@@ -43,8 +46,8 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.people import Account, NewAccount, NewToken, Role, Token
-from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
+from pikachu.core.model.people import Account, NewAccount, NewToken, Token
+from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy, SystemPolicySettings
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.model.sign_in import SessionEnd
 from pikachu.core.node_interfaces import INodeStore
@@ -52,9 +55,11 @@ from pikachu.core.owner_interfaces import IOwnerStore
 from pikachu.core.passkey_interfaces import IPasskeyStore
 from pikachu.core.preference_interfaces import IPreferenceStore, ISetupStore
 from pikachu.core.recovery_interfaces import IRecoveryStore
+from pikachu.core.revocation_message_interfaces import IRevocationMessageStore
 from pikachu.core.second_factor_interfaces import ISecondFactorStore
 from pikachu.core.sign_in_interfaces import ISignInStore
 from pikachu.core.statistics_interfaces import IStatisticsStore
+from pikachu.core.template_interfaces import ITemplateStore
 
 if TYPE_CHECKING:
     # Nothing here needs its library.
@@ -72,6 +77,9 @@ class IDelayedCall(Protocol):
 
     def active(self) -> bool:
         """Return whether the call is still pending."""
+
+    def reset(self, seconds: float, /) -> None:
+        """Make a pending call *seconds* from now."""
 
 
 class IClock(Protocol):
@@ -222,9 +230,12 @@ class IIssuanceStore(Protocol):
         """
 
     def approve(
-        self, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+        self, request_id: int, intent: Intent, approver: Approver, event: Event, now: datetime
     ) -> Deferred[RequestRecord]:
-        """Approve a pending request: store its intent (→ issuing).  Fails with NotFound, Conflict."""
+        """Approve a pending request: store its intent (→ issuing); the first of two approvals leaves it pending.
+
+        Fails with NotFound, NotAuthorized (own request, role) and Conflict (state, both approvals by one person).
+        """
 
     def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
         """Reject a pending request, release its challenge password, mark its stored CSR; NotFound, Conflict."""
@@ -291,11 +302,14 @@ class IIssuanceStore(Protocol):
         """Reserve a CRL number greater than *above* and all previous ones."""
 
     def record_crl(self, record: CRLRecord) -> Deferred[None]: ...
-    def drop_listed_expired(self, issuer_id: int, ended_before: datetime, listed: int = ...) -> Deferred[int]:
+    def drop_listed_expired(
+        self, issuer_id: int, ended_before: datetime, listed: int = ..., number: int | None = None
+    ) -> Deferred[int]:
         """Delete the CRL entries of certificates that expired before *ended_before*, not their revocations; return
         their number.
 
         :param listed: the last change on a published CRL; later entries are kept.
+        :param number: the number of the newest full CRL, if delta CRLs are to remove what it lists.
         """
 
     def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]: ...
@@ -346,10 +360,10 @@ class IPolicyStore(Protocol):
     ) -> Deferred[None]:
         """Delete a policy, with *next_defaults* as in :meth:`update_policy`."""
 
-    def system_roles(self) -> Deferred[tuple[Role, ...]]:
-        """Return the roles that may use the default policy."""
+    def system_settings(self) -> Deferred[SystemPolicySettings]:
+        """Return what is stored of the default policy beside its files."""
 
-    def set_system_roles(self, roles: tuple[Role, ...], event: Event, now: datetime) -> Deferred[None]: ...
+    def set_system_settings(self, settings: SystemPolicySettings, event: Event, now: datetime) -> Deferred[None]: ...
 
 
 class IAccountStore(Protocol):
@@ -379,26 +393,6 @@ class IAccountStore(Protocol):
     def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]: ...
     def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
         """Reject a pending stored CSR.  Fails with NotFound, Conflict."""
-
-
-class ITemplateStore(Protocol):
-    """Certificate templates."""
-
-    def template(self, template_id: int) -> Deferred[CertificateTemplate]: ...
-    def templates(self, query: ListQuery) -> Deferred[Page[CertificateTemplate]]:
-        """List templates; *owner_id* selects that owner's and shared ones."""
-
-    def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
-        """Create a template, ignoring its id and times."""
-
-    def update_template(
-        self, template: CertificateTemplate, event: Event, now: datetime
-    ) -> Deferred[CertificateTemplate]:
-        """Update a template.  Fails with EditConflict if its version has changed."""
-
-    def delete_template(
-        self, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
-    ) -> Deferred[None]: ...
 
 
 class ISessionStore(Protocol):
@@ -563,6 +557,7 @@ class IStore(
     IInfrastructureStore,
     IBackfillStore,
     IRecoveryStore,
+    ICRLPartStore,
     IEngineStore,
     IJobStore,
     ISignInStore,
@@ -570,6 +565,9 @@ class IStore(
     ISetupStore,
     ISecondFactorStore,
     IPasskeyStore,
+    ILogStore,
+    IHousekeepingStore,
+    IRevocationMessageStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -7,7 +7,8 @@ from typing import Final
 #: The largest id of a row, and the largest number of other fields.
 MAX_ID: Final = 2**63 - 1
 MAX_NUMBER: Final = 999_999_999
-_MAX_DIGITS: Final = 20
+# Serial numbers have up to 49 (RFC 5280 section 4.1.2.2: 20 octets).
+_MAX_DIGITS: Final = 50
 
 
 def parse_number(text: str, maximum: int = MAX_NUMBER, *, minimum: int = 0) -> int | None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from pikachu.core.model.account_objects import OwnerRevocation
+from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Account
 
@@ -18,6 +19,9 @@ class IOwnerStore(Protocol):
 
     def require_active_owner(self, owner_id: int | None) -> Deferred[None]:
         """Require that the owning account may act; None is for objects without an owner.  Fails with InactiveOwner."""
+
+    def certificate_with_owner(self, serial: int) -> Deferred[tuple[CertificateRecord, Account | None]]:
+        """Return the certificate with that serial number, and its owner; fails with UnknownSerial."""
 
     def change_account(
         self,

@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from pikachu.core.model.events import Event
-from pikachu.core.model.preferences import Preferences, SavedFilter, SetupState
+from pikachu.core.model.preferences import BackupState, Preferences, SavedFilter, SetupState
 
 
 class IPreferenceStore(Protocol):
@@ -47,3 +47,12 @@ class ISetupStore(Protocol):
 
     def unmark_setup(self, name: str, event: Event, now: datetime) -> Deferred[None]:
         """Withdraw a confirmation, if there is one."""
+
+    def record_backup(self, event: Event, now: datetime) -> Deferred[None]:
+        """Record a backup that was made."""
+
+    def record_failed_backup(self, event: Event, now: datetime) -> Deferred[None]:
+        """Record a backup that has failed."""
+
+    def backup_state(self) -> Deferred[BackupState]:
+        """Return the last backup, and the first failure since."""

@@ -67,6 +67,7 @@ class IRecoveryStore(Protocol):
         period: tuple[datetime, datetime],
         event: Event,
         now: datetime,
+        shard: int | None = None,
     ) -> Deferred[int]:
         """Revoke what is not revoked yet, and put it on the CRL until an administrator decides; return the number.
 
@@ -76,6 +77,7 @@ class IRecoveryStore(Protocol):
         :param period: thisUpdate of the CRL: what expired earlier is skipped; and the expiry to assume for unknown
             certificates.
         :param event: stored with the number as ``count``, unless that is 0.
+        :param shard: the shard whose CRL lists them; ``None`` finds it by their certificates.
         """
 
     def undecided_revocations(self) -> Deferred[dict[int, int]]:

@@ -9,17 +9,21 @@ from typing import Final
 from pikachu.auth.permissions import can_view_certificate, require_scope
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.interfaces import ICertificateReader, IClock, IWorkerPool
+from pikachu.core.model.certificates import Infrastructure
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
+from pikachu.inspection.comparison import chain_facts, key_facts
 from pikachu.inspection.openssl_program import OpenSSL
 from pikachu.inspection.recognition import Decoded, Fact, Kind, RecognisedObject, Value, decode, read
 from pikachu.inspection.recognition.signed import has_challenge
+from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.key_encryption import FILE_ITERATIONS, bounded_in_all
 
 _MAXIMUM_PASSPHRASE: Final = 1023
 # Hexadecimal digits of a serial number of 20 bytes (RFC 5280 section 4.1.2.2).
 _LONGEST_SERIAL: Final = 40
 _MAXIMUM_TEXT: Final = 512 * 1024
+_UNKNOWN_ROOT: Final = "The chain ends at a self-signed certificate that is no root of this CA."
 
 _ARGUMENTS: Final = {
     Kind.CERTIFICATE: ("x509", "-noout", "-text"),
@@ -48,6 +52,7 @@ class Inspected:
     :ivar command: the ``openssl`` command line for a file in the same encoding.
     :ivar openssl: the output of ``openssl`` for the first object; ``None`` when not requested or not available.
     :ivar locked: whether a passphrase would reveal more.
+    :ivar further: display name of the kind and fields of each further object.
     """
 
     kind: Kind
@@ -57,6 +62,7 @@ class Inspected:
     command: str
     openssl: str | None = field(repr=False)
     locked: bool
+    further: tuple[tuple[str, tuple[Fact, ...]], ...] = ()
 
 
 class Inspection:
@@ -85,7 +91,11 @@ class Inspection:
         require_scope(actor, Scope.READ)
         if passphrase and len(passphrase) > _MAXIMUM_PASSPHRASE:
             raise MalformedRequest(f"a passphrase has at most {_MAXIMUM_PASSPHRASE} characters")
-        recognised, inspected = await self._pool.run(self._inspect, data, passphrase or None, compare)
+        objects, inspected = await self._pool.run(self._inspect, data, passphrase or None, compare)
+        certificates = [one for one in objects if one.kind is Kind.CERTIFICATE]
+        if len(certificates) > 1:
+            inspected = replace(inspected, facts=(*inspected.facts, ("chain_end", await self._end(certificates[-1]))))
+        recognised = objects[0]
         if recognised.kind is not Kind.CERTIFICATE:
             return inspected
         return replace(inspected, facts=(*inspected.facts, *await self._known(actor, recognised, inspected)))
@@ -103,16 +113,33 @@ class Inspection:
             return []
         return [("certificate_id", record.id), ("status", record.status(utc(self._clock.seconds())).value)]
 
-    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[RecognisedObject, Inspected]:
+    async def _end(self, last: RecognisedObject) -> str:
+        """Return where a chain of certificates ends."""
+        try:
+            certificate = parse_certificate(last.der)
+        except MalformedRequest:
+            return "The last certificate can't be read."
+        if certificate.issuer_der != certificate.subject_der:
+            return "The chain does not end at a root: the last certificate was issued by another CA."
+        try:
+            record = await self._store.certificate_by_serial(certificate.serial)
+        except NotFound:
+            return _UNKNOWN_ROOT
+        is_root = record.der == last.der and record.infrastructure is Infrastructure.ROOT
+        return "The chain ends at a root of this CA." if is_root else _UNKNOWN_ROOT
+
+    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[list[RecognisedObject], Inspected]:
         now = utc(self._clock.seconds())
         objects = read(data)
         with bounded_in_all(FILE_ITERATIONS):
             decoded = [decode(each, now, passphrase) for each in objects]
         first = objects[0]
-        facts = (("form", first.form), *decoded[0].facts, *_following(objects, decoded))
+        pairs = list(zip(objects, decoded, strict=True))
+        related = (*key_facts(pairs), *chain_facts(pairs, now))
+        facts = (("form", first.form), *decoded[0].facts, *_following(objects, decoded), *related)
         arguments = _arguments(first)
         openssl_text = self._openssl.text(arguments, first.der) if compare and first.kind not in _SECRET else None
-        return first, Inspected(
+        return objects, Inspected(
             first.kind,
             first.kind.display_name,
             facts,
@@ -120,6 +147,7 @@ class Inspection:
             _command(first),
             openssl_text,
             any(each.locked for each in decoded),
+            tuple((one.kind.display_name, (("form", one.form), *contents.facts)) for one, contents in pairs[1:]),
         )
 
 

@@ -25,7 +25,7 @@ from pikachu.auth.permissions import (
     scope_to_owner,
 )
 from pikachu.ca.issuance import CertificateAuthority
-from pikachu.ca.restrictions import require_deletable
+from pikachu.ca.restrictions import require_confirmed, require_deletable
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotFound, UnknownSerial
@@ -81,9 +81,22 @@ class CertificateQueries:
         return await self._visible(actor, certificate_id, scope)
 
     @uncancelled
-    async def revoke(self, actor: Principal, certificate_id: int, reason: RevocationReason) -> CertificateRecord:
-        """Revoke a certificate or put it on hold; a repetition changes nothing.  Fails with NotFound."""
+    async def revoke(
+        self,
+        actor: Principal,
+        certificate_id: int,
+        reason: RevocationReason,
+        *,
+        confirmed: bool = False,
+    ) -> CertificateRecord:
+        """Revoke a certificate or put it on hold; a repetition changes nothing.
+
+        :param confirmed: that the caller knows that it is an issuing CA, if it is one.
+
+        Fails with NotFound, and with ConfirmationRequired for an issuing CA that was not confirmed.
+        """
         certificate = await self._visible(actor, certificate_id, Scope.REVOKE)
+        require_confirmed(certificate, reason, confirmed=confirmed)
         return await self._authority.revoke(certificate.serial, reason, actor)
 
     @uncancelled
@@ -93,7 +106,9 @@ class CertificateQueries:
         return await self._authority.release(certificate.serial, actor)
 
     @uncancelled
-    async def revoke_serial(self, actor: Principal, serial: int, reason: RevocationReason) -> CertificateRecord:
+    async def revoke_serial(
+        self, actor: Principal, serial: int, reason: RevocationReason, *, confirmed: bool = False
+    ) -> CertificateRecord:
         """Revoke by serial number, as :meth:`revoke`, also a deleted certificate.  Fails with UnknownSerial."""
         require_scope(actor, Scope.REVOKE)
         certificate = await self._store.certificate_by_serial(serial, deleted=True)
@@ -101,6 +116,7 @@ class CertificateQueries:
         if not certificate.id or not can_view_certificate(actor, certificate):
             raise UnknownSerial("no certificate has this serial")
         require_changeable(actor, certificate, _KIND, Sphere.ISSUANCE)
+        require_confirmed(certificate, reason, confirmed=confirmed)
         return await self._authority.revoke(serial, reason, actor)
 
     @uncancelled

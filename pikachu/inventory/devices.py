@@ -163,7 +163,9 @@ def retirement_reason(reason: RevocationReason) -> RevocationReason:
     :raises MalformedRequest: for a hold, which could be released.
     """
     if reason is RevocationReason.CERTIFICATE_HOLD:
-        raise MalformedRequest("Choose another reason than certificateHold: a retirement can't be released.")
+        raise MalformedRequest(
+            "Choose another reason than certificateHold: a retirement can't be released.", field="reason"
+        )
     return reason
 
 

@@ -1,4 +1,4 @@
-"""Lists of identities: uploaded by administrators, required by policies (DEV-3)."""
+"""Lists of identities: uploaded by administrators, seen by operators and auditors, required by policies (DEV-3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from datetime import datetime
 from typing import Final
 
-from pikachu.auth.permissions import require_scope
+from pikachu.auth.permissions import require_scope, require_staff
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
@@ -16,6 +16,7 @@ from pikachu.core.model.identity_lists import IdentityList
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
+from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.x509.device_names import device_key
 
 MAX_ENTRIES: Final = 200_000
@@ -40,17 +41,20 @@ def read_identities(text: str) -> list[str]:
                 keys[device_key(value)] = None
                 if len(keys) > MAX_ENTRIES:
                     raise MalformedRequest(
-                        f"Upload at most {MAX_ENTRIES:,} identities. Divide them into several lists."
+                        f"Upload at most {MAX_ENTRIES:,} identities. Divide them into several lists.",
+                        field="identities",
                     )
     except csv.Error:
-        raise MalformedRequest("The file is not CSV. Upload a text file with one identity per line.") from None
+        raise MalformedRequest(
+            "The file is not CSV. Upload a text file with one identity per line.", field="identities"
+        ) from None
     if not keys:
-        raise MalformedRequest("Enter at least one identity.")
+        raise MalformedRequest("Enter at least one identity.", field="identities")
     return list(keys)
 
 
 class IdentityLists:
-    """Creates, replaces and deletes lists; everything is for administrators only.
+    """Creates, replaces and deletes lists for administrators, and shows them to operators and auditors too.
 
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope are
     insufficient, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
@@ -66,13 +70,13 @@ class IdentityLists:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[IdentityList]:
         """Return a page of the lists."""
-        require_scope(actor, Scope.ADMIN)
+        require_staff(actor)
         return await self._store.identity_lists(query)
 
     @uncancelled
     async def get(self, actor: Principal, list_id: int) -> IdentityList:
         """Return a list.  Fails with NotFound."""
-        require_scope(actor, Scope.ADMIN)
+        require_staff(actor)
         return await self._store.identity_list(list_id)
 
     @uncancelled
@@ -87,22 +91,39 @@ class IdentityLists:
         require_scope(actor, Scope.ADMIN)
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
-            raise MalformedRequest(f"Enter a name of at most {MAX_NAME} printable characters.")
+            raise MalformedRequest(f"Enter a name of at most {MAX_NAME} printable characters.", field="name")
         return await self._put(actor, None, name, text)
 
     @uncancelled
-    async def replace(self, actor: Principal, list_id: int, text: str) -> IdentityList:
-        """Replace all entries of a list by those of a CSV.  Fails with NotFound, MalformedRequest, Conflict."""
-        former = await self.get(actor, list_id)
+    async def replace(self, actor: Principal, list_id: int, text: str, *, expected: Versions = None) -> IdentityList:
+        """Replace all entries of a list by those of a CSV.  Fails with NotFound, MalformedRequest, Conflict.
+
+        :param expected: the versions that may be replaced; otherwise fails with EditConflict.
+        """
+        require_scope(actor, Scope.ADMIN)
+        former = await self._expected(actor, list_id, expected)
         return await self._put(actor, former, former.name, text)
 
     @uncancelled
-    async def delete(self, actor: Principal, list_id: int) -> None:
-        """Delete a list; policies that require it refuse everything.  Fails with NotFound."""
+    async def delete(self, actor: Principal, list_id: int, *, expected: Versions = None) -> None:
+        """Delete a list; policies that require it refuse everything.  Fails with NotFound.
+
+        :param expected: the versions that may be deleted; otherwise fails with EditConflict.
+        """
+        require_scope(actor, Scope.ADMIN)
+
+        async def attempt() -> int:
+            found = await self._expected(actor, list_id, expected)
+            event = event_by(actor, "delete", _KIND, found.name, None, entries=found.entries)
+            await self._store.delete_identity_list(found, event, self._now())
+            return found.version
+
+        await self._drop(await repeat(attempt, expected))
+
+    async def _expected(self, actor: Principal, list_id: int, expected: Versions) -> IdentityList:
         found = await self.get(actor, list_id)
-        event = event_by(actor, "delete", _KIND, found.name, None, entries=found.entries)
-        await self._store.delete_identity_list(found.id, event, self._now())
-        await self._drop(found.version)
+        require_version(expected, found.version, "list", found.updated_by, found.updated_at)
+        return found
 
     async def _put(self, actor: Principal, former: IdentityList | None, name: str, text: str) -> IdentityList:
         keys = await self._pool.run(read_identities, text)

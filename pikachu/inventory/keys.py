@@ -71,7 +71,7 @@ def checked_name(name: str, what: str) -> str:
     """
     name = name.strip()
     if not 1 <= len(name) <= MAXIMUM_NAME or not name.isprintable():
-        raise MalformedRequest(f"{what} is 1 to {MAXIMUM_NAME} printable characters")
+        raise MalformedRequest(f"{what} is 1 to {MAXIMUM_NAME} printable characters", field="name")
     return name
 
 
@@ -89,11 +89,13 @@ def key_name(family: str, choice: str = "") -> str:
             return family
     known = _FAMILIES.get(family) or (_FAMILY_OF.get(choice) if not family else None)
     if known is None:
-        raise MalformedRequest(f"the type of a key is one of {', '.join(CHOICES)}")
+        raise MalformedRequest(f"the type of a key is one of {', '.join(CHOICES)}", field="type")
     choices = CHOICES[known]
     if choice and choice not in choices:
         allowed = f"one of {', '.join(choices)}" if choices else "empty"
-        raise MalformedRequest(f"size, curve or algorithm of a key of type {known} is {allowed}")
+        raise MalformedRequest(
+            f"size, curve or algorithm of a key of type {known} is {allowed}", field=f"choice-{known}"
+        )
     if not choices:
         return known.lower()
     return f"rsa{choice or choices[0]}" if known == "RSA" else choice or choices[0]

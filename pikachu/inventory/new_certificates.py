@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from pikachu.auth.permissions import require_scope
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import MalformedRequest, NotAuthorized, PikachuError
+from pikachu.core.errors import MalformedRequest, NotAuthorized, PikachuError, errors_of
 from pikachu.core.interfaces import IStore, IWorkerPool
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import Method
@@ -56,9 +56,10 @@ class CertificateNames:
     @classmethod
     def of_subject(cls, subject_der: bytes, sans: Sequence[str] = ()) -> CertificateNames:
         """Return the names for a DER Name and names such as ``DNS:a.example.com``; raises like :meth:`of`."""
-        names = cls(subject_der, parse_names(sans))
+        with errors_of("sans"):
+            names = cls(subject_der, parse_names(sans))
         if not names.label:
-            raise MalformedRequest("Enter a subject or at least one subject alternative name.")
+            raise MalformedRequest("Enter a subject or at least one subject alternative name.", field="common_name")
         return names
 
     @property

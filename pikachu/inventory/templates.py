@@ -50,7 +50,7 @@ class TemplateDraft:
     """A certificate template to store.
 
     :param system: whether it is shared, without an owner (administrators only).
-    :param origin: ``manually``, or the ``.j2`` file from which it was rendered.
+    :param origin: ``manually``, the ``.j2`` file from which it was rendered, or the file of which it was imported.
     """
 
     name: str
@@ -180,8 +180,8 @@ class CertificateTemplates:
             raise NotAuthorized("a certificate template for everybody is for administrators only")
         if not draft.system and owner_id is None:
             raise MalformedRequest("a certificate template is everybody's or a user's; say which")
-        name = _line(draft.name, "a template's name", MAXIMUM_NAME)
-        profile_type = _line(draft.profile_type, "a profile type", MAXIMUM_TYPE)
+        name = _line(draft.name, "a template's name", MAXIMUM_NAME, "name")
+        profile_type = _line(draft.profile_type, "a profile type", MAXIMUM_TYPE, "profile_type")
         usages = await self._usages(draft.content)
         now = self._now()
         return CertificateTemplate(
@@ -243,8 +243,8 @@ def _usages_of(content: str) -> frozenset[str]:
     return parse(content).usages
 
 
-def _line(text: str, what: str, maximum: int) -> str:
+def _line(text: str, what: str, maximum: int, field: str) -> str:
     text = text.strip()
     if not 1 <= len(text) <= maximum or not text.isprintable():
-        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters")
+        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters", field=field)
     return text

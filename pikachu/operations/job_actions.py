@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.tokens import Tokens
-from pikachu.core.errors import Conflict, MalformedRequest, NotFound
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, errors_of
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import Job, JobAction, JobArguments, JobResource
 from pikachu.core.model.list_queries import ListQuery, Page
@@ -26,6 +26,8 @@ from pikachu.ra.enrollment import Pending
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority, checked_reason
 
+#: The message of an approval that does not suffice.
+FIRST_APPROVAL: Final = "The first of two approvals was recorded. Another person must approve it too."
 #: Returns a message for the results, or the object's part of the job's file.
 Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[str | bytes]]
 #: Returns a page of the list, with the objects that the actor may see.
@@ -84,6 +86,7 @@ class JobActions:
         self._renewals = renewals
         self._registration = registration
         self._accounts = accounts
+        self._requests = requests
         self._devices = devices
 
         async def certificate_name(actor: Principal, identity: int) -> str:
@@ -135,6 +138,16 @@ class JobActions:
 
             return check
 
+        async def is_approved(actor: Principal, identity: int) -> bool:
+            request = await inventory.approval(actor, identity)
+            first = request.first_approval
+            if request.state is RequestState.PENDING:
+                return first is not None and first.account_id == actor.owner_id
+            return request.state is RequestState.ISSUED
+
+        async def is_signed(actor: Principal, identity: int) -> bool:
+            return (await requests.get(actor, identity)).state == "signed"
+
         def is_account(state: AccountState) -> Check:
             async def check(actor: Principal, identity: int) -> bool:
                 return (await accounts.account(actor, identity)).state is state
@@ -159,14 +172,21 @@ class JobActions:
                 inventory.approvals,
                 subject,
                 {
-                    JobAction.APPROVE: RowAction(Scope.OPERATE, self._approve, is_decided(RequestState.ISSUED)),
+                    JobAction.APPROVE: RowAction(Scope.OPERATE, self._approve, is_approved),
                     JobAction.REJECT: RowAction(
                         Scope.OPERATE, self._reject, is_decided(RequestState.REJECTED), frozenset({"reason"})
                     ),
                 },
             ),
             JobResource.KEYS: _Kind(keys.list, key_name, {delete: _deletion(keys.delete, key_name)}),
-            JobResource.CSRS: _Kind(requests.list, csr_name, {delete: _deletion(requests.delete, csr_name)}),
+            JobResource.CSRS: _Kind(
+                requests.list,
+                csr_name,
+                {
+                    JobAction.SIGN: RowAction(Scope.ENROLL, self._sign, is_signed, frozenset({"policy"})),
+                    delete: _deletion(requests.delete, csr_name),
+                },
+            ),
             JobResource.TEMPLATES: _Kind(
                 templates.list, template_name, {delete: _deletion(templates.delete, template_name)}
             ),
@@ -214,7 +234,7 @@ class JobActions:
         :raises MalformedRequest: for one that the action does not take, or with a wrong value.
         """
         takes = self.of(resource, action).takes
-        for name in ("reason", "revoke", "format"):
+        for name in ("reason", "revoke", "format", "policy"):
             if getattr(arguments, name) is not None and name not in takes:
                 raise MalformedRequest(f"The action {action} on {resource} takes no argument {name!r}. Leave it out.")
         if action is JobAction.EXPORT:
@@ -226,6 +246,12 @@ class JobActions:
         elif arguments.reason is not None:
             checked_reason(arguments.reason)
         _optional_reason(arguments.revoke)
+
+    async def check_policy(self, actor: Principal, action: JobAction, arguments: JobArguments) -> None:
+        """Check that a job which signs has a policy that *actor* may use.  Fails with NotFound and NotAuthorized."""
+        if action is JobAction.SIGN:
+            with errors_of("policy"):
+                await self._registration.check_policy(actor, Method.API, arguments.policy)
 
     def list(self, actor: Principal, resource: JobResource, query: ListQuery) -> Awaitable[Page[Any]]:
         """Return a page of the objects of that kind that *actor* may see."""
@@ -275,7 +301,22 @@ class JobActions:
 
     async def _approve(self, actor: Principal, identity: int, _: JobArguments) -> str:
         record = await self._registration.approve(actor, identity)
+        if record is None:
+            return FIRST_APPROVAL
         return f"Certificate {record.id} was issued."
+
+    async def _sign(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
+        """Sign a pending CSR as its page does; a repetition for the same job gives the same certificate."""
+        stored = await self._requests.get(actor, identity)
+        if stored.state != "pending":
+            raise Conflict(f"This CSR was {stored.state} before.")
+        key = f"job {actor.job_id}, CSR {identity}"
+        result = await self._registration.sign(
+            actor, identity, Method.API, policy=arguments.policy, idempotency_key=key
+        )
+        if isinstance(result, Pending):
+            return f"Request {result.request_id} awaits approval."
+        return f"Certificate {result.record.id} was issued."
 
     async def _reject(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._registration.reject(actor, identity, arguments.reason or "")

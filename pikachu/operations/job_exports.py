@@ -26,6 +26,7 @@ from pikachu.documents.csv_lines import csv_lines
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.export_fields import CERTIFICATE_HEADINGS, certificate_fields, time_text
 from pikachu.x509.pem import certificates_pem
 
@@ -69,6 +70,7 @@ class JobExports:
         requests: CertificateRequests,
         challenge_passwords: ChallengePasswords,
         accounts: Accounts,
+        templates: CertificateTemplates,
         clock: IClock,
     ) -> None:
         self._store = store
@@ -100,6 +102,20 @@ class JobExports:
             times = (time_text(one.created_at), time_text(one.last_login_at))
             return (str(one.id), one.username, one.email, one.role.value, one.source.value, one.state.value, *times)
 
+        async def template(actor: Principal, identity: int) -> Sequence[str]:
+            one = await templates.get(actor, identity)
+            times = (time_text(one.created_at), time_text(one.updated_at))
+            user = await owner(actor, one.owner_id)
+            return (str(one.id), one.name, one.profile_type, one.origin, one.content, user, *times)
+
+        async def approval(actor: Principal, identity: int) -> Sequence[str]:
+            one = await inventory.approval(actor, identity)
+            return (
+                *(str(one.id), one.subject, one.key_type, one.policy, one.method.value, one.principal, one.address),
+                *(one.state.value, await owner(actor, one.owner_id), time_text(one.created_at)),
+                *(time_text(one.decided_at), one.decided_by or "", one.reason or ""),
+            )
+
         self._tables: Mapping[JobResource, _Table] = {
             JobResource.CERTIFICATES: _Table(CERTIFICATE_HEADINGS, self._certificate),
             JobResource.KEYS: _Table(("ID", "Name", "Type", "SHA-256", "User", "Created (UTC)"), key),
@@ -107,6 +123,16 @@ class JobExports:
             JobResource.CHALLENGE_PASSWORDS: _Table(
                 ("Starts with", "Label", "Subject", "SANs", "User", "Created (UTC)", "Expires (UTC)", "Used (UTC)"),
                 challenge,
+            ),
+            JobResource.TEMPLATES: _Table(
+                ("ID", "Name", "Profile type", "Origin", "Text", "User", "Created (UTC)", "Updated (UTC)"), template
+            ),
+            JobResource.APPROVALS: _Table(
+                (
+                    *("ID", "Subject", "Key", "Policy", "Method", "Requested by", "Submitted from"),
+                    *("Status", "User", "Created (UTC)", "Decided (UTC)", "Decided by", "Reason"),
+                ),
+                approval,
             ),
             JobResource.USERS: _Table(
                 ("ID", "Username", "E-mail", "Role", "Source", "State", "Created (UTC)", "Signed in (UTC)"), account

@@ -30,6 +30,7 @@ from pikachu.core.model.jobs import FILE_LIFETIME, MAX_FILE, Job, JobRow, JobSta
 from pikachu.core.model.people import Principal
 from pikachu.core.model.times import utc
 from pikachu.core.owners import require_active
+from pikachu.core.sentences import sentence
 from pikachu.operations.job_actions import JobActions, RowAction
 from pikachu.operations.jobs import job_event
 
@@ -59,13 +60,21 @@ class JobRunner:
     """
 
     def __init__(
-        self, *, store: IStore, actions: JobActions, clock: IClock, is_leader: IsLeader, group: int = GROUP
+        self,
+        *,
+        store: IStore,
+        actions: JobActions,
+        clock: IClock,
+        is_leader: IsLeader,
+        kept: timedelta = KEPT,
+        group: int = GROUP,
     ) -> None:
         self._store = store
         self._actions = actions
         self._clock = clock
         self._is_leader = is_leader
         self._group = group
+        self._kept = kept
         self._running: Deferred[None] = succeed(None)
         self._is_wanted = False
         self._stopping = False
@@ -150,7 +159,7 @@ class JobRunner:
     async def _forget(self, now: datetime) -> None:
         """Delete old jobs and files in short transactions, so that issuance waits for none of them."""
         for _ in range(_FORGOTTEN_PARTS):
-            if self._stopping or not await self._store.forget_jobs(now - KEPT, _FORGOTTEN_ROWS):
+            if self._stopping or not await self._store.forget_jobs(now - self._kept, _FORGOTTEN_ROWS):
                 break
         for _ in range(_FORGOTTEN_PARTS):
             if self._stopping or not await self._store.forget_files(now - FILE_LIFETIME, _FORGOTTEN_ROWS):
@@ -174,9 +183,9 @@ class JobRunner:
         except (NotFound, Conflict) as error:
             if row.state is RowState.RUNNING and await self._is_done(actor, act, row):
                 return RowOutcome(row.id, name, RowState.DONE, _DONE_BEFORE)
-            return RowOutcome(row.id, name, RowState.FAILED, error.public)
+            return RowOutcome(row.id, name, RowState.FAILED, sentence(error.public))
         except PikachuError as error:
-            return RowOutcome(row.id, name, RowState.FAILED, error.public)
+            return RowOutcome(row.id, name, RowState.FAILED, sentence(error.public))
         except Exception:  # noqa: BLE001 - a defect in one row is not the others'
             log.failure("Row {object} of job {job} failed", object=row.object_id, job=job.id)
             return RowOutcome(row.id, name, RowState.FAILED, _INTERNAL)

@@ -76,13 +76,14 @@ class Jobs:
     ) -> Job:
         """Create a job of *actor*, which begins at once.  The objects are those of now, and no later ones.
 
-        Fails with MalformedRequest, with QuotaExceeded, with Overloaded, and with Conflict when the selection has
-        another number of objects than expected.
+        Fails with MalformedRequest, with QuotaExceeded, with Overloaded, with NotFound and NotAuthorized for a policy
+        that *actor* can't use, and with Conflict when the selection has another number of objects than expected.
         """
         self._actions.check(resource, action, arguments)
         require_scope(actor, self._actions.of(resource, action).scope)
         if actor.owner_id is None:
             raise NotAuthorized("Only an account can have jobs.")
+        await self._actions.check_policy(actor, action, arguments)
         ids = await self._turns.run(actor.owner_id, lambda: self._ids(actor, resource, selection))
         if not ids:
             raise MalformedRequest("Select at least one object.")

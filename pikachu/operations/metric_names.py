@@ -20,6 +20,7 @@ class Metric:
 
 
 _CA: Final = ("ca", "key")
+_CRL_PART: Final = (*_CA, "part")
 _ISSUED: Final = ("protocol", "policy", "ca")
 
 #: All metrics but those of the process, which prometheus_client names.
@@ -55,6 +56,22 @@ METRICS: Final[Mapping[str, Metric]] = {
     "pikachu_crl_size_bytes": Metric("gauge", "The size of the newest CRL.", _CA),
     "pikachu_crl_this_update_timestamp_seconds": Metric("gauge", "When the newest CRL was issued.", _CA),
     "pikachu_crl_next_update_timestamp_seconds": Metric("gauge", "When the newest CRL expires.", _CA),
+    "pikachu_crl_parts": Metric("gauge", "Delta CRLs and sharded CRLs that are published.", _CRL_PART),
+    "pikachu_crl_part_number": Metric("gauge", "The number of the delta CRL, or the highest of a shard.", _CRL_PART),
+    "pikachu_crl_part_entries": Metric("gauge", "The entries of the delta CRL, or of all shards.", _CRL_PART),
+    "pikachu_crl_part_size_bytes": Metric("gauge", "The size of the delta CRL, or of the largest shard.", _CRL_PART),
+    "pikachu_crl_part_this_update_timestamp_seconds": Metric(
+        "gauge", "When the delta CRL, or the oldest shard, was issued.", _CRL_PART
+    ),
+    "pikachu_crl_part_next_update_timestamp_seconds": Metric(
+        "gauge", "When the delta CRL, or the first of the shards, expires.", _CRL_PART
+    ),
+    "pikachu_backup_last_success_timestamp_seconds": Metric(
+        "gauge", "When `pikachu backup` last wrote a backup; absent before the first one."
+    ),
+    "pikachu_backup_failing_since_timestamp_seconds": Metric(
+        "gauge", "When `pikachu backup` first failed after the last backup; absent while it works."
+    ),
     "pikachu_ca_not_after_timestamp_seconds": Metric("gauge", "When the certificate of a CA expires.", _CA),
     "pikachu_ocsp_responder_not_after_timestamp_seconds": Metric(
         "gauge",
@@ -75,11 +92,27 @@ METRICS: Final[Mapping[str, Metric]] = {
     ),
     "pikachu_vault_reachable": Metric("gauge", "Whether Vault is reachable; absent where it isn't used."),
     "pikachu_vault_outages_total": Metric("counter", "How often Vault became unreachable."),
+    "pikachu_mqtt_connected": Metric(
+        "gauge", "Whether this server is connected with the MQTT broker; absent where none is used."
+    ),
+    "pikachu_mqtt_connections_total": Metric("counter", "Connections that the MQTT broker has accepted."),
+    "pikachu_mqtt_messages_total": Metric(
+        "counter", "Messages to the MQTT broker, by their kind and by what became of them.", ("kind", "result")
+    ),
+    "pikachu_mqtt_outstanding": Metric("gauge", "Revocations that the MQTT broker has not confirmed."),
     "pikachu_pool_threads_max": Metric("gauge", "The threads that a worker pool has at most.", ("pool",)),
     "pikachu_pool_threads_lost": Metric("gauge", "Threads whose calls have not returned in time.", ("pool",)),
     "pikachu_pool_calls": Metric("gauge", "Calls that wait or are being done.", ("pool",)),
     "pikachu_nodes": Metric("gauge", "The running servers of this database."),
     "pikachu_leader": Metric("gauge", "Whether this server does what one at a time does, such as making CRLs."),
     "pikachu_jobs": Metric("gauge", "Jobs by their state.", ("state",)),
+    "pikachu_transparency_log_entries": Metric("gauge", "Events and certificates in the transparency log."),
+    "pikachu_transparency_log_pending": Metric(
+        "gauge", "Events and certificates that are not in the transparency log yet, at most."
+    ),
+    "pikachu_housekeeping_removed_total": Metric("counter", "Objects that housekeeping has removed.", ("kind",)),
+    "pikachu_notice_messages_total": Metric(
+        "counter", "Attempts to send a message with notices, by what became of them.", ("channel", "result")
+    ),
     "pikachu_collection_failed": Metric("gauge", "Whether a part of the metrics is missing here.", ("part",)),
 }

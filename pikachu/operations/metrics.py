@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TooSlow
 
 from pikachu import __version__
@@ -20,13 +20,17 @@ from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.concurrency import WorkerPool, uncancelled
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.core.log_interfaces import LogState
 from pikachu.core.metrics import CountsByLabel, Labels, Times, TimesByLabel
 from pikachu.core.model.jobs import JobState
 from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.preferences import BackupState
 from pikachu.operations.metric_names import METRICS
 from pikachu.operations.readiness import CHECKING, DEGRADED, DISABLED, OK, UNAVAILABLE, Readiness, State
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.ra.enrollment import EnrollmentService
+from pikachu.va.broker_publisher import BrokerPublisher
+from pikachu.va.crl_files import DELTA, PublishedCRL
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import OCSPResponder
 
@@ -37,17 +41,25 @@ Samples: TypeAlias = Mapping[str, Sequence[tuple[Labels, float | Times]]]
 #: Seconds after which a part that has no answer is left out.
 MAX_WAIT: Final = 3.0
 EXPIRING_DAYS: Final = (7, 30, 90)
+#: The label of all sharded CRLs of a CA.
+SHARDS: Final = "shards"
 _STATES: Final = (OK, DEGRADED, UNAVAILABLE, DISABLED, CHECKING)
 
 
 class IMetricStore(Protocol):
-    """The numbers of jobs and nodes in the store."""
+    """The numbers of jobs and nodes, and the last backup, in the store."""
 
     def job_counts(self) -> Deferred[dict[str, int]]:
         """Return the numbers of jobs by state."""
 
+    def log_state(self) -> Deferred[LogState]:
+        """Return the size of the transparency log, and what is not in it yet."""
+
     def node_count(self) -> Deferred[int]:
         """Return the number of running servers; 1 where a database has one only."""
+
+    def backup_state(self) -> Deferred[BackupState]:
+        """Return the last backup, and the first failure since."""
 
 
 class IRemoteSigner(Protocol):
@@ -105,6 +117,9 @@ class Metrics:
         self._pools = pools
         self._is_leader = is_leader
         self._vault = vault
+        self._broker: BrokerPublisher | None = None
+        self._removed: Mapping[str, int] = {}
+        self._notices: Mapping[Labels, int] = {}
         self._listeners: list[ListenerNumbers] = []
         self._ocsp_hits: list[Callable[[], Mapping[str, int]]] = []
         self._ocsp_errors: list[CountsByLabel] = []
@@ -112,6 +127,18 @@ class Metrics:
     def watch_listener(self, numbers: ListenerNumbers) -> None:
         """Tell the numbers of a listener, too."""
         self._listeners.append(numbers)
+
+    def watch_broker(self, publisher: BrokerPublisher) -> None:
+        """Tell what is published to an MQTT broker, too."""
+        self._broker = publisher
+
+    def watch_housekeeping(self, removed: Mapping[str, int]) -> None:
+        """Tell how much of each kind housekeeping has removed, too."""
+        self._removed = removed
+
+    def watch_notices(self, outcomes: Mapping[Labels, int]) -> None:
+        """Tell what became of messages with notices, by channel and result, too."""
+        self._notices = outcomes
 
     def watch_ocsp(self, hits: Callable[[], Mapping[str, int]], errors: CountsByLabel) -> None:
         """Tell of OCSP over HTTP, too: complete responses from memory, and responses without a signature."""
@@ -131,6 +158,9 @@ class Metrics:
             "certificates": lambda: self._statistics.overview(SYSTEM).addCallback(_add_overview, samples),
             "checks": lambda: self._readiness.glance().addCallback(_add_checks, samples),
             "nodes": lambda: self._store.node_count().addCallback(lambda count: samples.add("pikachu_nodes", count)),
+            "broker": lambda: self._add_broker(samples),
+            "backup": lambda: self._store.backup_state().addCallback(_add_backup, samples),
+            "transparency_log": lambda: self._store.log_state().addCallback(_add_log, samples),
             "jobs": lambda: self._store.job_counts().addCallback(_add_jobs, samples),
         }
         for part, add in parts.items():
@@ -172,6 +202,7 @@ class Metrics:
                 samples.add("pikachu_crl_size_bytes", crl.size, *labels)
                 samples.add("pikachu_crl_this_update_timestamp_seconds", crl.this_update.timestamp(), *labels)
                 samples.add("pikachu_crl_next_update_timestamp_seconds", crl.next_update.timestamp(), *labels)
+            _add_crl_parts(self._publisher.parts.published(issuer), labels, samples)
 
         for ca, end in self._responder.responder_certificates():
             labels = (ca.name, ca.key_identifier.hex()[:16])
@@ -190,9 +221,23 @@ class Metrics:
             samples.add("pikachu_pool_threads_lost", pool.lost, pool.pool_name)
             samples.add("pikachu_pool_calls", pool.outstanding, pool.pool_name)
         samples.add("pikachu_leader", self._is_leader())
+        for kind, count in self._removed.items():
+            samples.add("pikachu_housekeeping_removed_total", count, kind)
+        samples.add_all("pikachu_notice_messages_total", self._notices)
         if self._vault is not None:
             samples.add("pikachu_vault_reachable", self._vault.is_reachable)
             samples.add("pikachu_vault_outages_total", self._vault.outages)
+
+    def _add_broker(self, samples: _Samples) -> Deferred[None]:
+        broker = self._broker
+        if broker is None:
+            return succeed(None)
+        samples.add("pikachu_mqtt_connected", broker.is_connected)
+        samples.add("pikachu_mqtt_connections_total", broker.connections)
+        for result, counts in (("published", broker.published), ("failed", broker.failed)):
+            for kind, count in counts.items():
+                samples.add("pikachu_mqtt_messages_total", count, kind, result)
+        return broker.outstanding().addCallback(lambda count: samples.add("pikachu_mqtt_outstanding", count))
 
 
 class _Samples:
@@ -222,10 +267,41 @@ def _add_overview(overview: Overview, samples: _Samples) -> None:
     samples.add("pikachu_accounts_pending", counts.pending_accounts or 0)
 
 
+def _add_crl_parts(parts: Mapping[str, PublishedCRL], ca: Labels, samples: _Samples) -> None:
+    """Add the delta CRL, and the shards together: there may be a thousand of them."""
+    kinds = {
+        DELTA: [crl for part, crl in parts.items() if part == DELTA],
+        SHARDS: [crl for part, crl in parts.items() if part != DELTA],
+    }
+    for kind, crls in kinds.items():
+        if not crls:
+            continue
+        labels = (*ca, kind)
+        samples.add("pikachu_crl_parts", len(crls), *labels)
+        samples.add("pikachu_crl_part_number", max(crl.number for crl in crls), *labels)
+        samples.add("pikachu_crl_part_entries", sum(crl.entries for crl in crls), *labels)
+        samples.add("pikachu_crl_part_size_bytes", max(crl.size for crl in crls), *labels)
+        issued, expires = min(crl.this_update for crl in crls), min(crl.next_update for crl in crls)
+        samples.add("pikachu_crl_part_this_update_timestamp_seconds", issued.timestamp(), *labels)
+        samples.add("pikachu_crl_part_next_update_timestamp_seconds", expires.timestamp(), *labels)
+
+
+def _add_log(state: LogState, samples: _Samples) -> None:
+    samples.add("pikachu_transparency_log_entries", state.size)
+    samples.add("pikachu_transparency_log_pending", state.pending)
+
+
 def _add_checks(states: Mapping[str, State], samples: _Samples) -> None:
     for check, result in states.items():
         for state in _STATES:
             samples.add("pikachu_check_state", result.state == state, check, state)
+
+
+def _add_backup(state: BackupState, samples: _Samples) -> None:
+    if state.last is not None:
+        samples.add("pikachu_backup_last_success_timestamp_seconds", state.last.at.timestamp())
+    if state.failed is not None:
+        samples.add("pikachu_backup_failing_since_timestamp_seconds", state.failed.at.timestamp())
 
 
 def _add_jobs(counts: Mapping[str, int], samples: _Samples) -> None:

@@ -9,7 +9,7 @@ from pikachu.accounts.accounts import Accounts
 from pikachu.auth.permissions import reads_all
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
-from pikachu.help.guide import Guide
+from pikachu.help.search import GuideSearch
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.devices import Devices
 
@@ -47,11 +47,13 @@ class FoundGroup:
 class QuickSearch:
     """Finds certificates, devices, users and sections of the guide."""
 
-    def __init__(self, *, inventory: CertificateQueries, devices: Devices, accounts: Accounts, guide: Guide) -> None:
+    def __init__(
+        self, *, inventory: CertificateQueries, devices: Devices, accounts: Accounts, guide_search: GuideSearch
+    ) -> None:
         self._inventory = inventory
         self._devices = devices
         self._accounts = accounts
-        self._guide = guide
+        self._guide_search = guide_search
 
     async def find(self, actor: Principal, text: str) -> list[FoundGroup]:
         """Return the hits that *actor* may see, by kind; kinds without a hit are left out."""
@@ -65,7 +67,7 @@ class QuickSearch:
         ]
         if reads_all(actor):
             groups.append(FoundGroup("Users", await self._users(actor, query), "/users"))
-        groups.append(FoundGroup("Guide", self._sections(text)))
+        groups.append(FoundGroup("Guide", await self._sections(text)))
         return [group for group in groups if group.hits]
 
     async def _certificates(self, actor: Principal, query: ListQuery) -> tuple[FoundObject, ...]:
@@ -87,8 +89,8 @@ class QuickSearch:
         page = await self._accounts.list_accounts(actor, query)
         return tuple(FoundObject(one.display_name, one.email, f"/users/{one.id}") for one in page.items)
 
-    def _sections(self, text: str) -> tuple[FoundObject, ...]:
-        sections = [hit.section for hit in self._guide.search(text, MAX_HITS)]
+    async def _sections(self, text: str) -> tuple[FoundObject, ...]:
+        sections = [hit.section for hit in await self._guide_search.search(text, MAX_HITS)]
         return tuple(
             FoundObject(one.heading, one.title if one.heading != one.title else "", one.path) for one in sections
         )

@@ -21,6 +21,7 @@ from pikachu.core.sealing import Sealer
 from pikachu.operations.readiness import Check
 from pikachu.operations.rekey import open_sealed
 from pikachu.signers.ca_keys import KeySource
+from pikachu.va.crl_files import DELTA
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import OCSPResponder
 from pikachu.va.revocation_recovery import RevocationRecovery, recovery_message
@@ -150,11 +151,11 @@ class ServerChecks:
                 filesystem = os.statvfs(_existing(folder))
             except OSError as error:
                 reason = error.strerror
-                raise StoreUnavailable(f"The folder of {what} can't be read: {reason}.", path=str(folder)) from None
+                raise StoreUnavailable(f"The folder of the {what} can't be read: {reason}.", path=str(folder)) from None
             free = filesystem.f_bavail * filesystem.f_frsize
             if free < self._min_free_bytes:
                 raise StoreUnavailable(
-                    f"{free >> 20} MiB are free in the folder of {what}; [DEFAULT] min_free_space requires "
+                    f"{free >> 20} MiB are free in the folder of the {what}; [DEFAULT] min_free_space requires "
                     f"{self._min_free_bytes >> 20} MiB. Free some space.",
                     path=str(folder),
                 )
@@ -210,6 +211,13 @@ class ServerChecks:
                     f"CRL {crl.number} of {issuer.name} is not valid before {crl.this_update:%Y-%m-%d %H:%M:%S} UTC. "
                     f"{_CHECK_CLOCK}"
                 )
+            for part, one in self._publisher.parts.published(issuer).items():
+                if one.next_update <= now and self._publisher.parts.is_awaited(issuer, part):
+                    name = part if part == DELTA else f"shard {part}"
+                    raise Unavailable(
+                        f"CRL {one.number} of {issuer.name} ({name}) expired on {one.next_update:%Y-%m-%d %H:%M:%S} "
+                        "UTC. The log has the reason why no new one was published."
+                    )
             await self._files.run(self._publisher.prove_writable, issuer)
             try:
                 undecided = Deferred.fromCoroutine(self._recovery.undecided(issuer))

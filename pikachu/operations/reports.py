@@ -17,7 +17,7 @@ from pikachu.auth.permissions import require_scope
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, MalformedRequest
+from pikachu.core.errors import Conflict, MalformedRequest, errors_of
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import InfrastructureFilter
 from pikachu.core.model.events import EventRecord
@@ -69,10 +69,12 @@ class ReportOrder:
 
         :raises MalformedRequest: when it is no date or time, or the period ends before it begins.
         """
-        last = parse_end(end, "to") if end else now.replace(microsecond=0) + timedelta(seconds=1)
-        first = parse_start(begin, "from") if begin else last - DEFAULT_PERIOD
+        with errors_of("to"):
+            last = parse_end(end, "to") if end else now.replace(microsecond=0) + timedelta(seconds=1)
+        with errors_of("from"):
+            first = parse_start(begin, "from") if begin else last - DEFAULT_PERIOD
         if first >= last:
-            raise MalformedRequest("The report would end before it begins. Choose a later end.")
+            raise MalformedRequest("The report would end before it begins. Choose a later end.", field="to")
         return cls(kind, first, last, format_)
 
     @property

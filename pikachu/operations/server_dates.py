@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -24,17 +25,33 @@ from pikachu.x509.certificate import Certificate
 _SOON: Final = timedelta(days=90)
 
 
+class DateKind(Enum):
+    """A kind of expiring object: a certificate that a person renews, or one that the server renews itself."""
+
+    CERTIFICATE = "certificate"
+    CRL = "CRL"
+    RESPONDER = "responder"
+
+
 @dataclass(frozen=True, slots=True)
 class Date:
     """A time at which something ends.
 
-    :param label: what ends.
+    :param what: what ends.
+    :param verb: what follows its name in the label, such as ``expires``.
     :param soon: whether it needs attention.
     """
 
-    label: str
+    what: str
+    verb: str
     at: datetime
     soon: bool = False
+    kind: DateKind = DateKind.CERTIFICATE
+
+    @property
+    def label(self) -> str:
+        """Return the words before the time."""
+        return f"{self.what} {self.verb}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +68,12 @@ class ServerFiles:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """The free space of a disk with growing folders."""
+    """The free space of a disk with growing folders.
 
-    what: str
+    :param holds: the content of these folders.
+    """
+
+    holds: tuple[str, ...]
     free: int
 
 
@@ -86,19 +106,24 @@ class ServerDates:
     async def dates(self) -> list[Date]:
         """Return what ends when: the root, the CAs, HTTPS certificates, OCSP responders, and the next CRLs."""
         now = utc(self._clock.seconds())
-        named = [] if self._root is None else [("Root CA expires", self._root)]
-        named += [(f"CA “{one.name}” expires", one.certificate) for one in self._issuers.current.values()]
-        named += [("HTTPS certificate expires", one) for one in await self._pool.run(self._https)]
-        dates = [Date(label, one.not_after, one.not_after - now < _SOON) for label, one in named]
+        named = [] if self._root is None else [("Root CA", self._root)]
+        named += [(f"CA “{one.name}”", one.certificate) for one in self._issuers.current.values()]
+        named += [("HTTPS certificate", one) for one in await self._pool.run(self._https)]
+        dates = [Date(what, "expires", one.not_after, one.not_after - now < _SOON) for what, one in named]
         for issuer in self._issuers.current.values():
             crl = self._publisher.newest(issuer)
             if crl is not None:
-                dates.append(Date(f"Next CRL of “{issuer.name}”", crl.next_update, crl.next_update <= now))
+                # The publisher replaces it when a quarter of its validity is left.
+                late = crl.next_update - now <= (crl.next_update - crl.this_update) / 5
+                dates.append(Date(f"Next CRL of “{issuer.name}”", "", crl.next_update, late, DateKind.CRL))
             credential = self._credentials.newest(issuer, OCSP)
             if credential is not None:
-                # It renews itself.
-                expired = credential.not_after <= now
-                dates.append(Date(f"OCSP responder of “{issuer.name}” expires", credential.not_after, expired))
+                # The server renews it in time, unless it ends with its CA.
+                left = credential.not_after - now
+                is_last = credential.not_after >= issuer.path.ends_at
+                late = left <= timedelta(0) or (left < timedelta(days=OCSP.renew_days) / 2 and not is_last)
+                what = f"OCSP responder of “{issuer.name}”"
+                dates.append(Date(what, "expires", credential.not_after, late, DateKind.RESPONDER))
         return dates
 
     async def space(self, actor: Principal) -> list[DiskSpace]:
@@ -127,6 +152,6 @@ class ServerDates:
             except OSError:
                 # The check of the free space reports that.
                 continue
-            known = disks.get(device)
-            disks[device] = DiskSpace(what if known is None else f"{known.what} and {what}", free)
+            others = disks[device].holds if device in disks else ()
+            disks[device] = DiskSpace((*others, what), free)
         return list(disks.values())

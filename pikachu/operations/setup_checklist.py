@@ -19,7 +19,7 @@ from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Principal, Scope
-from pikachu.core.model.preferences import SetupMark
+from pikachu.core.model.preferences import LAST_BACKUP, SetupMark
 from pikachu.core.model.times import utc
 from pikachu.core.preference_interfaces import ISetupStore
 
@@ -37,7 +37,7 @@ class Step(StrEnum):
     CERTIFICATE = "certificate"
 
 
-#: The steps that nothing here can notice.
+#: The steps that an administrator may confirm: trust can't be noticed here, nor copies that other programs make.
 CONFIRMED: Final = (Step.TRUST, Step.BACKUP)
 
 
@@ -46,10 +46,12 @@ class Checklist:
     """The state of the set-up.
 
     :param done: the steps that are done, and for those that were confirmed by whom and when.
+    :param last_backup: when and by whom ``pikachu backup`` was last run.
     """
 
     done: Mapping[Step, SetupMark | None]
     dismissed: bool = False
+    last_backup: SetupMark | None = None
 
     @property
     def count(self) -> int:
@@ -77,11 +79,12 @@ class SetupChecklist:
         facts = {
             Step.PUBLIC_URL: self._config.ca.public_url is not None,
             Step.PASSWORD: state.password_changed,
+            Step.BACKUP: LAST_BACKUP in state.marks,
             Step.POLICY: state.has_policy,
             Step.CERTIFICATE: state.has_certificate,
         }
         done = {step: state.marks.get(step) for step in Step if facts.get(step) or step in state.marks}
-        return Checklist(done, _DISMISSED in state.marks)
+        return Checklist(done, _DISMISSED in state.marks, state.marks.get(LAST_BACKUP))
 
     def secrets(self, actor: Principal) -> list[tuple[str, Path]]:
         """Return the files without which the CA can't be restored, with what each one is."""

@@ -33,6 +33,7 @@ from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
 from pikachu.help.guide import Guide
+from pikachu.help.search import GuideSearch
 from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
@@ -45,6 +46,9 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
+from pikachu.operations.folder_import import FolderImport
+from pikachu.operations.housekeeping import Housekeeping
+from pikachu.operations.housekeeping_runs import HousekeepingRuns
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_runner import JobRunner
 from pikachu.operations.jobs import Jobs
@@ -56,6 +60,7 @@ from pikachu.operations.server_dates import ServerDates
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Statistics
+from pikachu.operations.transparency import TransparencyLog
 from pikachu.ra.enrollment import EnrollmentService
 from pikachu.ra.est import ESTRegistration
 from pikachu.ra.policies import PolicyResolver
@@ -63,9 +68,11 @@ from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.nodes import NodeParts
+from pikachu.server.notice_parts import NoticeParts
 from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.storage.store import Store
+from pikachu.va.broker_publisher import BrokerPublisher
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder
@@ -86,9 +93,12 @@ class Pools:
         those of devices.
     :param inspection: decoding what people bring, which may wait for the openssl program.
     :param policies: reading and compiling the texts of policies.
+    :param lint: sample certificates of policies, which pkilint may take seconds for.
     :param indexing: preparing the search texts of certificates of an earlier version.
     :param directory: waiting for the directory, which may hang.
     :param provider: calls of an OpenID Connect provider, which may hang.
+    :param notices: mail servers and webhooks, which may hang.
+    :param broker: connecting with the MQTT broker, which waits for the network.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     :param token: calls of a PKCS#11 module, which may hang.
     :param vault: calls of Vault, which wait for the network.
@@ -102,11 +112,14 @@ class Pools:
     inspection: IWorkerPool
     rotation: IWorkerPool
     policies: IWorkerPool
+    lint: IWorkerPool
     indexing: IWorkerPool
     token: IWorkerPool
     vault: IWorkerPool
     directory: IWorkerPool
     provider: IWorkerPool
+    broker: IWorkerPool
+    notices: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Return the pools that start and stop with the server."""
@@ -119,11 +132,14 @@ class Pools:
             self.inspection,
             self.rotation,
             self.policies,
+            self.lint,
             self.indexing,
             self.token,
             self.vault,
             self.directory,
             self.provider,
+            self.broker,
+            self.notices,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
@@ -162,6 +178,7 @@ class Application:
     credentials: ServiceCertificates
     responder: OCSPResponder
     publisher: CRLPublisher
+    broker_publisher: BrokerPublisher | None
     recovery: RevocationRecovery
     statuses: CertificateStatusReader
     manufacturers: tuple[Certificate, ...]
@@ -184,8 +201,14 @@ class Application:
     devices: Devices
     identity_lists: IdentityLists
     verification: AuditVerification
+    transparency: TransparencyLog
+    folder_import: FolderImport
+    housekeeping: Housekeeping
+    housekeeping_runs: HousekeepingRuns
+    notices: NoticeParts
     reports: Reports
     guide: Guide
+    guide_search: GuideSearch
     assistant: Assistant
     inspection: Inspection
     operation: ServerView

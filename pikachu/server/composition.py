@@ -28,13 +28,18 @@ from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
 from pikachu.config.setting_choices import ForeignIssuer
+from pikachu.core.chat_interfaces import IChatModel
 from pikachu.core.concurrency import IThreadCaller
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.core.interfaces import IClock
+from pikachu.core.lint_interfaces import ICertificateLinter
 from pikachu.core.model.times import utc
+from pikachu.core.revocation_message_interfaces import IBroker
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
 from pikachu.help.guide import Guide
+from pikachu.help.search import GuideSearch
+from pikachu.help.tools import Tools
 from pikachu.inspection.openssl_program import OpenSSL
 from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
@@ -45,12 +50,17 @@ from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.renewals import Renewals
 from pikachu.inventory.templates import CertificateTemplates
+from pikachu.lint.linter import installed_linter
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.device_assignment import DeviceAssignment
 from pikachu.operations.event_feed import EventFeed
+from pikachu.operations.folder_import import FolderImport
+from pikachu.operations.housekeeping import Housekeeping
+from pikachu.operations.housekeeping_runs import HousekeepingRuns
 from pikachu.operations.job_actions import JobActions
 from pikachu.operations.job_exports import JobExports
 from pikachu.operations.node_checks import NodeChecks
+from pikachu.operations.profile_import import ProfileImport
 from pikachu.operations.quick_search import QuickSearch
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
@@ -61,11 +71,15 @@ from pikachu.operations.server_dates import ServerDates, ServerFiles
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.setup_checklist import SetupChecklist
 from pikachu.operations.statistics import Statistics
+from pikachu.operations.transparency import CheckpointSettings, TransparencyLog
 from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.policy_lint import PolicyLint
 from pikachu.server.application import Application, Pools
+from pikachu.server.broker import broker_check, build_broker, publisher_settings
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
+from pikachu.server.chat import build_chat_model, build_composer
 from pikachu.server.directory import build_directory, build_provider, directory_check
 from pikachu.server.files import (
     Warn,
@@ -75,9 +89,11 @@ from pikachu.server.files import (
     load_manufacturers,
     secret_key,
 )
+from pikachu.server.housekeeping import housekeeping_settings
 from pikachu.server.jobs import build_jobs
 from pikachu.server.key_sources import key_sources
 from pikachu.server.nodes import build_node_parts
+from pikachu.server.notices import build_notices
 from pikachu.server.registration import build_registration
 from pikachu.server.sign_in import build_sign_in
 from pikachu.server.vault_watch import VaultWatch
@@ -86,11 +102,13 @@ from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
+from pikachu.va.broker_publisher import BrokerPublisher
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.va.revocation_recovery import RevocationRecovery
+from pikachu.x509.distribution_points import DistributionPoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,9 @@ class SafetySettings:
     :param argon2: the cost of new password hashes.
     :param fsync: whether a commit to a file waits for the disk.
     :param open_store: opens the database, with the arguments of :func:`pikachu.storage.store.open_store`.
+    :param broker: returns the connection with the MQTT broker, or None.
+    :param chat_model: returns the client of the language model, or None.
+    :param linter: returns the linter of another project, or None when none is installed.
     :param key_sources: returns what keeps keys outside of files, by the scheme of references to them.
     """
 
@@ -107,6 +128,18 @@ class SafetySettings:
     fsync: bool = True
     open_store: Callable[..., Store] = open_store
     key_sources: Callable[[Configuration, Pools, IClock, Warn], Mapping[str, KeySource]] = key_sources
+    broker: Callable[[Configuration, Pools, IThreadCaller | None, IClock], IBroker | None] = build_broker
+    chat_model: Callable[[Configuration, Pools, IThreadCaller | None], IChatModel | None] = build_chat_model
+    linter: Callable[[], ICertificateLinter | None] = installed_linter
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """The connections of an application."""
+
+    open_database: Callable[[], Store]
+    broker: IBroker | None
+    chat_model: IChatModel | None
 
 
 def unlock(store: Store, sealer: Sealer, now: datetime, warn: Warn) -> None:
@@ -154,7 +187,9 @@ def build(
         return store
 
     try:
-        return _assemble(config, clock, pools, open_database, process, warn, chosen)
+        broker = chosen.broker(config, pools, reactor, clock)
+        chat_model = chosen.chat_model(config, pools, reactor)
+        return _assemble(config, clock, pools, _Connections(open_database, broker, chat_model), process, warn, chosen)
     except BaseException:
         # Nobody is given the store, so nobody else could close it.
         for store in opened:
@@ -172,7 +207,7 @@ def _assemble(
     config: Configuration,
     clock: IClock,
     pools: Pools,
-    open_database: Callable[[], Store],
+    connections: _Connections,
     process: str,
     warn: Warn,
     chosen: SafetySettings,
@@ -181,7 +216,7 @@ def _assemble(
     keys = CAKeys(config.ca.key_permissions.value, chosen.key_sources(config, pools, clock, warn))
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
-    store = open_database()
+    store = connections.open_database()
     try:
         unlock(store, sealer, utc(clock.seconds()), warn)
         generations, issuers = load_generations(config, keys, store, pools, clock, warn)
@@ -196,7 +231,8 @@ def _assemble(
         parents = load_offline_cas(issuers, store, clock)
     except PikachuError as error:
         raise ConfigError(f"the database: {error.public}") from error
-    authority = CertificateAuthority(clock, store, issuers, process)
+    points = DistributionPoints(config.ca.public_url, config.crl.shards or 0, delta=config.crl.delta_in_certificates)
+    authority = CertificateAuthority(clock, store, issuers, process, points)
     policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, chosen.argon2)
@@ -226,7 +262,7 @@ def _assemble(
         settings=AccountSettings(
             password_min_length=config.default.password_min_length,
             auto_approve=config.default.auto_approve,
-            directory_assigns_roles=directory is not None and bool(config.ldap.admin_group),
+            directory_assigns_roles=directory is not None and bool(config.ldap.role_groups),
         ),
         holdings=holdings,
     )
@@ -257,11 +293,30 @@ def _assemble(
             delay=config.crl.crl_delay,
             folder=config.paths.crl_dir or config.paths.crl_path.parent,
             broker_path=config.paths.crl_path,
+            delta=config.crl.delta,
+            shards=config.crl.shards or 0,
+            public_url=config.ca.public_url,
         ),
         recovery,
         shared=nodes.shared_crls,
         is_leader=nodes.is_leader,
     )
+    broker_publisher = None
+    if connections.broker is not None:
+        broker_publisher = BrokerPublisher(
+            clock=clock,
+            store=store,
+            issuers=issuers,
+            credentials=credentials,
+            crls=publisher,
+            broker=connections.broker,
+            pool=pools.files,
+            settings=publisher_settings(config),
+            is_leader=nodes.is_leader,
+        )
+        store.subscribe(broker_publisher.changed)
+        publisher.subscribe(broker_publisher.crl_published)
+        issuers.subscribe(broker_publisher.generation_changed)
     # What follows from a change, of this process or of another.
     store.subscribe(credentials.forget)
     store.subscribe(responder.forget)
@@ -288,10 +343,26 @@ def _assemble(
     )
     node_checks = NodeChecks(store=store, issuers=issuers, files=generations, clock=clock)
     more_checks = (
-        key_source_checks(keys.sources) | engine_checks(issuers) | directory_check(directory) | node_checks.checks()
+        key_source_checks(keys.sources)
+        | engine_checks(issuers)
+        | directory_check(directory)
+        | broker_check(broker_publisher)
+        | node_checks.checks()
     )
     readiness = Readiness(clock, {**checks.standing(), **more_checks}, checks.of_issuers)
     guide = Guide()
+    guide_search = GuideSearch(guide, pools.files)
+    ca_directory = CADirectory(
+        store=store,
+        issuers=issuers,
+        generations=generations,
+        publisher=publisher,
+        root=root_certificate,
+        pool=pools.files,
+        clock=clock,
+        offline=offline,
+        scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
+    )
     stored_keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
     inventory = CertificateQueries(store, authority)
@@ -304,9 +375,29 @@ def _assemble(
     )
     renewals = Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers)
     devices = Devices(store=store, authority=authority, challenge_passwords=challenge_passwords)
+    tools = Tools(
+        statistics=statistics,
+        readiness=readiness,
+        issuers=issuers,
+        ca_directory=ca_directory,
+        inventory=inventory,
+        devices=devices,
+        clock=clock,
+    )
     tokens = Tokens(store=store, clock=clock)
     policy_administration = PolicyAdministration(
-        store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
+        store=store,
+        policies=policies,
+        issuers=issuers,
+        clock=clock,
+        policy_lint=PolicyLint(
+            issuers=issuers,
+            clock=clock,
+            pool=pools.lint,
+            linter=chosen.linter(),
+            public_url=config.ca.public_url,
+        ),
+        public_url=config.ca.public_url,
     )
     job_actions = JobActions(
         inventory=inventory,
@@ -327,12 +418,39 @@ def _assemble(
             requests=requests,
             challenge_passwords=challenge_passwords,
             accounts=accounts,
+            templates=templates,
             clock=clock,
         ),
         devices=devices,
     )
-    verification = AuditVerification(store, clock)
-    jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
+    transparency = TransparencyLog(
+        store=store,
+        clock=clock,
+        files=pools.files,
+        is_leader=nodes.is_leader,
+        settings=CheckpointSettings(config.audit.checkpoint_dir, config.audit.checkpoint_interval),
+    )
+    verification = AuditVerification(store, transparency, clock)
+    dates = ServerDates(
+        issuers=issuers,
+        root=root_certificate,
+        credentials=credentials,
+        publisher=publisher,
+        files=ServerFiles(https_certificates(config), growing_folders(config)),
+        pool=pools.files,
+        clock=clock,
+    )
+    jobs, job_runner = build_jobs(
+        store, clock, nodes.is_leader, job_actions, timedelta(seconds=config.housekeeping.jobs_kept)
+    )
+    housekeeping = Housekeeping(
+        store=store,
+        transparency=transparency,
+        clock=clock,
+        files=pools.files,
+        is_leader=nodes.is_leader,
+        settings=housekeeping_settings(config),
+    )
     return Application(
         config=config,
         clock=clock,
@@ -366,6 +484,7 @@ def _assemble(
         credentials=credentials,
         responder=responder,
         publisher=publisher,
+        broker_publisher=broker_publisher,
         recovery=recovery,
         statuses=CertificateStatusReader(clock, store),
         manufacturers=manufacturers,
@@ -380,17 +499,7 @@ def _assemble(
         readiness=readiness,
         event_feed=EventFeed(store, statistics, clock),
         inventory=inventory,
-        ca_directory=CADirectory(
-            store=store,
-            issuers=issuers,
-            generations=generations,
-            publisher=publisher,
-            root=root_certificate,
-            pool=pools.files,
-            clock=clock,
-            offline=offline,
-            scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
-        ),
+        ca_directory=ca_directory,
         keys=stored_keys,
         requests=requests,
         new_certificates=new_certificates,
@@ -398,6 +507,21 @@ def _assemble(
         devices=devices,
         identity_lists=IdentityLists(store=store, clock=clock, pool=pools.inspection),
         verification=verification,
+        transparency=transparency,
+        folder_import=FolderImport(
+            imports=store,
+            certificates=store,
+            recovery=store,
+            issuers=issuers,
+            profiles=ProfileImport(
+                policies=policy_administration, templates=templates, issuers=issuers, pool=pools.inspection
+            ),
+            clock=clock,
+            pool=pools.files,
+        ),
+        notices=build_notices(config, store, pools, connections.broker, dates, clock, nodes.is_leader),
+        housekeeping=housekeeping,
+        housekeeping_runs=HousekeepingRuns(housekeeping=housekeeping, clock=clock),
         reports=Reports(
             store=store,
             inventory=inventory,
@@ -407,26 +531,14 @@ def _assemble(
             pool=pools.files,
         ),
         guide=guide,
+        guide_search=guide_search,
         assistant=Assistant(
-            guide=guide,
-            statistics=statistics,
-            readiness=readiness,
-            issuers=issuers,
-            inventory=inventory,
-            clock=clock,
+            search=guide_search, tools=tools, composer=build_composer(config, connections.chat_model, tools, clock)
         ),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
-        operation=ServerView(config, pools.files),
-        server_dates=ServerDates(
-            issuers=issuers,
-            root=root_certificate,
-            credentials=credentials,
-            publisher=publisher,
-            files=ServerFiles(https_certificates(config), growing_folders(config)),
-            pool=pools.files,
-            clock=clock,
-        ),
-        quick_search=QuickSearch(inventory=inventory, devices=devices, accounts=accounts, guide=guide),
+        operation=ServerView(config, store, clock, pools.files),
+        server_dates=dates,
+        quick_search=QuickSearch(inventory=inventory, devices=devices, accounts=accounts, guide_search=guide_search),
         setup_checklist=SetupChecklist(store=store, config=config, clock=clock),
         jobs=jobs,
         job_actions=job_actions,

@@ -26,7 +26,7 @@ def download_tree(app: Application, checks: Mapping[str, Check | None] = _NOTHIN
     crls = CRLDownloads(app.clock, app.issuers, app.publisher, app.root, app.pools.files)
     return {
         b"crl": CRLResource(crls),
-        b"ca": CACertificates(app.clock, app.issuers, app.root),
+        b"ca": CACertificates(app.clock, app.issuers, app.root, lambda: app.transparency.verifier),
         b"downloads": Downloads(app.clock, app.issuers, crls, app.manufacturers),
         b"status": StatusResource(app.statuses),
         b"expired": ExpiredResource(app.statuses),

@@ -76,11 +76,11 @@ def check_folders(config: Configuration) -> None:
 
 def growing_folders(config: Configuration) -> dict[str, Path]:
     """Return the folders whose disk may fill up, by what they hold."""
-    folders = {"the CRLs": config.paths.crl_dir or config.paths.crl_path.parent}
+    folders = {"CRLs": config.paths.crl_dir or config.paths.crl_path.parent}
     if config.database.url is None:
-        folders["the database"] = config.paths.db_path.parent
+        folders["database"] = config.paths.db_path.parent
     if config.logging.log_file is not None:
-        folders["the log"] = config.logging.log_file.parent
+        folders["log"] = config.logging.log_file.parent
     return folders
 
 

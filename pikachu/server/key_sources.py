@@ -20,7 +20,7 @@ from pikachu.signers.pkcs11.uri import SCHEME as PKCS11
 from pikachu.signers.vault.client import Patience, VaultClient
 from pikachu.signers.vault.pki_engine import PKIEngines, Roles
 from pikachu.signers.vault.source import VaultKeys
-from pikachu.signers.vault.tokens import AppRole, Credentials
+from pikachu.signers.vault.tokens import AppRole, AppRoleFile, Credentials
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
 from pikachu.signers.vault.transit_keys import TransitKey
 from pikachu.signers.vault.transport import VaultAddress
@@ -41,12 +41,13 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) 
     sources: dict[str, KeySource] = {}
     vault = config.vault
     if vault.enabled:
+        _check_secret_file(config, vault.credentials_file, "[VAULT] credentials_file", warn)
         client = vault_client(vault, approle(vault))
         pool = TimeLimitedPool(pools.vault, clock, _VAULT_FACTOR * vault.timeout, "Vault")
         sources[VAULT] = VaultKeys(client, pool, uses_key_files=vault.fallback, sharing=_sharing(config))
     if config.pkcs11.module is not None:
         pool = TimeLimitedPool(pools.token, clock, _TOKEN_SECONDS, "The token")
-        _check_pin_file(config, warn)
+        _check_secret_file(config, config.pkcs11.pin_file, "[PKCS11] pin_file", warn)
         sources[PKCS11] = _token_keys(config.pkcs11, config.pkcs11.module, pool)
     return sources
 
@@ -77,13 +78,17 @@ def pki_roles(vault: VaultSection) -> Roles:
     return Roles(vault.role_scep, vault.role_est, vault.role_default)
 
 
-def approle(vault: VaultSection) -> AppRole:
+def approle(vault: VaultSection) -> AppRole | AppRoleFile:
     """Return the credentials of Pikachu's AppRole.
 
     :raises ConfigError: when they are not set.
     """
+    if vault.credentials_file is not None:
+        return AppRoleFile(vault.credentials_file)
     if vault.role_id is None or vault.secret_id is None:
-        raise ConfigError("[VAULT] role_id and secret_id: not set; `pikachu vault setup` prints them")
+        raise ConfigError(
+            "[VAULT] role_id and secret_id: not set, nor credentials_file; `pikachu vault setup` prints them"
+        )
     return AppRole(vault.role_id.reveal(), vault.secret_id.reveal())
 
 
@@ -99,14 +104,13 @@ def vault_client(vault: VaultSection, credentials: Credentials) -> VaultClient:
     return VaultClient(address, credentials, patience=Patience(float(vault.timeout), vault.retry_attempts))
 
 
-def _check_pin_file(config: Configuration, warn: Warn) -> None:
-    """Reject or report a PIN file that others can read; one that is missing may come later.
+def _check_secret_file(config: Configuration, path: Path | None, setting: str, warn: Warn) -> None:
+    """Reject or report a file with a secret that others can read; one that is missing may come later.
 
     :raises ConfigError: others can read it, and ``[CA] key_permissions`` refuses that.
     """
-    path = config.pkcs11.pin_file
     if path is not None and path.exists():
-        check_permissions(path, "[PKCS11] pin_file", config.ca.key_permissions.value, warn)
+        check_permissions(path, setting, config.ca.key_permissions.value, warn)
 
 
 def _token_keys(section: PKCS11Section, module: Path, pool: IWorkerPool) -> KeySource:

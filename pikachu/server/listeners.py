@@ -45,6 +45,9 @@ _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _PURPOSE: Final = 26  # X509_V_ERR_INVALID_PURPOSE
 _PRIVILEGED: Final = 1024
+# Connections that wait to be accepted; the system's own limit (Linux: somaxconn, 4096) may be lower.
+_BACKLOG: Final = 4096
+_ACCEPTED_AT_ONCE: Final = 50
 _ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 - what the configuration means by no address
 _ALL_IPV6: Final = "::"
 
@@ -423,9 +426,20 @@ class ListenerService(Service):
             self._bind(_ALL_IPV4)
 
     def _bind(self, interface: str) -> Any:
-        port = self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
+        port = self._reactor.listenTCP(self._port, self._factory, backlog=_BACKLOG, interface=interface)
         self.ports.append(port)
         return port
+
+    def accept(self, accepts: bool) -> None:
+        """Accept new connections, or leave them in the system's queue."""
+        for port in self.ports:
+            reader: Any = port
+            if accepts:
+                # In one turn; Twisted raises it while there are more.
+                reader.numberAccepts = _ACCEPTED_AT_ONCE
+                reader.startReading()
+            else:
+                reader.stopReading()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, and finish requests in flight; fails when a port could not be closed."""

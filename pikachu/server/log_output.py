@@ -74,7 +74,10 @@ def redact(text: str) -> str:
     # Patterns that ignore case fit some letters beyond ASCII too.
     if text.isascii():
         lower = text.lower()
-        if not any(word in lower for word in _TELLTALE):
+        for word in _TELLTALE:
+            if word in lower:
+                break
+        else:
             return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
@@ -89,6 +92,9 @@ def _failure_text(event: LogEvent) -> str:
 
 
 def _clean(text: str) -> str:
+    # Most lines are printable, and the pattern looks at each character.
+    if text.isprintable():
+        return text
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
 
 

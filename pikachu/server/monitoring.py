@@ -8,7 +8,7 @@ from pikachu.server.application import Application
 
 def build_metrics(app: Application) -> Metrics:
     """Build the metrics of an application; the listeners' numbers are added by their owners."""
-    return Metrics(
+    metrics = Metrics(
         clock=app.clock,
         store=app.store,
         statistics=app.statistics,
@@ -22,3 +22,8 @@ def build_metrics(app: Application) -> Metrics:
         is_leader=app.nodes.is_leader,
         vault=app.vault,
     )
+    if app.broker_publisher is not None:
+        metrics.watch_broker(app.broker_publisher)
+    metrics.watch_housekeeping(app.housekeeping.removed)
+    metrics.watch_notices(app.notices.delivery.outcomes)
+    return metrics

@@ -14,6 +14,7 @@ from pikachu.web.ui.batches import BatchesPages
 from pikachu.web.ui.certificate_links import CertificateLinks
 from pikachu.web.ui.certificates import CertificatesPages
 from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
+from pikachu.web.ui.chat import ChatPages
 from pikachu.web.ui.config_and_logs import OperationPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
@@ -21,7 +22,8 @@ from pikachu.web.ui.device_enrollment import DeviceEnrollmentPages
 from pikachu.web.ui.devices import DevicesPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.expiry import ExpiryPages
-from pikachu.web.ui.help import ChatPages, HelpPages
+from pikachu.web.ui.help import HelpPages
+from pikachu.web.ui.housekeeping import HousekeepingPages
 from pikachu.web.ui.identity_lists import IdentityListsPages
 from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.issuance_choices import IssuanceChoices
@@ -29,6 +31,7 @@ from pikachu.web.ui.issuing_cas import AuthorityPages, RevocationPages
 from pikachu.web.ui.jobs import JobsPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.new_certificate import NewCertificatePages
+from pikachu.web.ui.notices import NoticesPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.passkeys import PasskeyPages
 from pikachu.web.ui.password_reset import PasswordResetPages
@@ -46,13 +49,14 @@ from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.setup import SetupPages
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.single_sign_on import SingleSignOnPages
-from pikachu.web.ui.static import StaticFiles
+from pikachu.web.ui.static import StaticDirectory, StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
+from pikachu.web.ui.transparency import TransparencyPages
 from pikachu.web.ui.users import UsersPages
 from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
-def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, StaticFiles]:
+def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, StaticDirectory]:
     """Build the pages, which serve all paths that no other resource has, and the files at ``/static``.
 
     :param routes: of REST, which a page documents.
@@ -120,6 +124,8 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             challenge_passwords=app.challenge_passwords,
         ),
         DeviceEnrollmentPages(challenge_passwords=app.challenge_passwords, choices=choices, locations=locations),
+        HousekeepingPages(runs=app.housekeeping_runs),
+        NoticesPages(notices=app.notices.rules),
         IdentityListsPages(identity_lists=app.identity_lists),
         DevicesPages(devices=app.devices, inventory=app.inventory, issuers=app.issuers, authority=app.authority),
         RenewalPages(renewals=app.renewals, inventory=app.inventory),
@@ -139,12 +145,13 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         SearchPages(search=app.quick_search),
         SetupPages(checklist=app.setup_checklist, root=app.root, locations=locations),
         ExpiryPages(statistics=app.statistics),
-        JobsPages(jobs=app.jobs, authority=app.authority),
+        JobsPages(jobs=app.jobs, choices=choices, authority=app.authority),
         PreferencePages(preferences=app.preferences),
-        EventsPages(inventory=app.inventory, verification=app.verification),
+        EventsPages(inventory=app.inventory, verification=app.verification, transparency=app.transparency),
+        TransparencyPages(transparency=app.transparency, inventory=app.inventory),
         ReportsPages(reports=app.reports, verification=app.verification, authority=app.authority),
-        HelpPages(guide=app.guide),
-        ChatPages(assistant=app.assistant),
+        HelpPages(guide=app.guide, search=app.guide_search, clock=app.clock),
+        ChatPages(assistant=app.assistant, locations=locations, clock=app.clock),
         CertificatesPages(
             inventory=app.inventory,
             issuers=app.issuers,
@@ -194,7 +201,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         ),
         OperationPages(operation=app.operation),
     ]
-    return UIResource(
+    pages = UIResource(
         sessions=app.sessions,
         drafts=app.drafts,
         sealer=app.sealer,
@@ -202,7 +209,8 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         preferences=app.preferences,
         clock=app.clock,
         pages=[one for part in parts for one in part.pages()],
-        renderer=Renderer(static),
+        renderer=Renderer(static, app.config.default.body_limit),
         advice=app.config.advice,
         alert=(lambda: None) if app.vault is None else app.vault.alert,
-    ), static
+    )
+    return pages, StaticDirectory(static, pages)

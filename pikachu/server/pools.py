@@ -22,11 +22,15 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("inspection", reactor, 2, queue=20),
         WorkerPool("rotation", reactor, 1, queue=10),
         WorkerPool("policies", reactor, 1, queue=200),
+        # pkilint is a process that lints one certificate at a time.
+        WorkerPool("lint", reactor, 1, queue=50),
         WorkerPool("indexing", reactor, 1, queue=1),
         WorkerPool("token", reactor, 4, queue=500, max_lost=8),
         WorkerPool("vault", reactor, 8, queue=500, max_lost=8),
         WorkerPool("directory", reactor, 4, queue=100, max_lost=4),
         WorkerPool("provider", reactor, 4, queue=50, max_lost=4),
+        WorkerPool("broker", reactor, 2, queue=10, max_lost=2),
+        WorkerPool("notices", reactor, 4, queue=50, max_lost=4),
     )
 
 

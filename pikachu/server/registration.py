@@ -52,5 +52,11 @@ def build_registration(
         store=store,
         require_challenge=config.scep.challenge_password_enabled,
     )
-    accounts = RegistrationAuthority(service=service, store=store, authority=authority, policies=policies)
+    accounts = RegistrationAuthority(
+        service=service,
+        store=store,
+        authority=authority,
+        policies=policies,
+        self_approval=config.ra.self_approval,
+    )
     return Registration(service, est, scep, accounts)

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pikachu.server.application import Application
+from pikachu.web.api.account_security import AccountSecurityAPI
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.batches import BatchesAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
-from pikachu.web.api.crls import CRLsAPI
-from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.crls import CRLAPI
+from pikachu.web.api.csrs import CSRAPI
 from pikachu.web.api.devices import DevicesAPI
+from pikachu.web.api.housekeeping import HousekeepingAPI
 from pikachu.web.api.identity_lists import IdentityListsAPI
 from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
 from pikachu.web.api.jobs import JobsAPI
 from pikachu.web.api.keys import KeysAPI
+from pikachu.web.api.notices import NoticesAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.recovered_revocations import RecoveredRevocationsAPI
@@ -26,6 +29,7 @@ from pikachu.web.api.routes import Route, Routes
 from pikachu.web.api.sessions import AccountCertificatesAPI, SessionsAPI
 from pikachu.web.api.statistics import StatisticsAPI
 from pikachu.web.api.templates import TemplatesAPI, X509TemplatesAPI
+from pikachu.web.api.transparency import TransparencyAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
@@ -43,7 +47,7 @@ def api_routes(app: Application) -> list[Route]:
             inventory=inventory,
         ),
         ApprovalsAPI(registration=app.registration, inventory=inventory),
-        CSRsAPI(registration=app.registration, requests=app.requests, inventory=inventory),
+        CSRAPI(registration=app.registration, requests=app.requests, inventory=inventory),
         KeysAPI(keys=app.keys, inventory=inventory),
         PoliciesAPI(policy_administration=app.policy_administration, inventory=inventory),
         TemplatesAPI(templates=app.templates, inventory=inventory),
@@ -54,16 +58,26 @@ def api_routes(app: Application) -> list[Route]:
         BatchesAPI(batches=app.batches, authority=app.authority, inventory=inventory, files_pool=app.pools.files),
         DevicesAPI(devices=app.devices, authority=app.authority, inventory=inventory),
         IdentityListsAPI(identity_lists=app.identity_lists),
+        HousekeepingAPI(runs=app.housekeeping_runs),
+        NoticesAPI(notices=app.notices.rules),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
+        AccountSecurityAPI(
+            accounts=app.accounts,
+            sign_in_locks=app.sign_in_locks,
+            password_resets=app.password_resets,
+            second_factors=app.second_factors,
+            passkeys=app.passkeys,
+        ),
         TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),
         AccountCertificatesAPI(sessions=app.sessions, inventory=inventory),
         AuthorityAPI(ca_directory=app.ca_directory, statuses=app.statuses),
-        CRLsAPI(ca_directory=app.ca_directory),
+        CRLAPI(ca_directory=app.ca_directory),
         JobsAPI(jobs=app.jobs),
         RecoveredRevocationsAPI(recovery=app.recovery, issuers=app.issuers),
         EventsAPI(inventory=inventory),
         ReportsAPI(reports=app.reports, verification=app.verification, clock=app.clock),
+        TransparencyAPI(transparency=app.transparency, inventory=inventory),
         StatisticsAPI(statistics=app.statistics),
         InspectionAPI(inspection=app.inspection),
     ]

@@ -29,6 +29,7 @@ from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged, Sto
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node, Notification, Topic
+from pikachu.core.sentences import sentence
 from pikachu.http.request import Site
 from pikachu.operations.metrics import ListenerNumbers
 from pikachu.operations.node_checks import NODE_CHECKS
@@ -41,12 +42,13 @@ from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
 from pikachu.server.pools import threaded_pools
-from pikachu.server.sites import Sites, capacity, limits, proxy_settings
+from pikachu.server.sites import Sites, capacity, proxy_settings
 from pikachu.server.systemd import ServiceNotifier
 from pikachu.server.vault_watch import TEND_SECONDS
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
+from pikachu.va.broker_publisher import TEND_SECONDS as BROKER_SECONDS
 
 log = Logger()
 
@@ -59,10 +61,18 @@ HEARTBEAT_SECONDS = 15
 NODE_CHECK_SECONDS = 15
 # The rest after each batch of certificates that enters the search index, which leaves the database to issuance.
 INDEXING_SECONDS = 0.1
+# How soon events and certificates enter the transparency log.
+LOG_SECONDS = 0.25
 # How often jobs are looked for that another node has created, or that were interrupted.
 JOBS_SECONDS = 5
+# How soon an account can sign in again that a command has unlocked.
+UNLOCK_SECONDS = 1
 # How often batches are looked for whose challenge passwords another process has not created.
 BATCHES_SECONDS = 10
+# How often notices are looked for that are due.
+NOTICES_SECONDS = 5
+# How often the leading node removes what is over.
+HOUSEKEEPING_SECONDS = 3600
 # How often a recheck of the directory's accounts is tried again that failed.
 RECHECK_RETRY_SECONDS = 60
 
@@ -119,12 +129,19 @@ class PikachuService(Service):
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
             _Loop("comparing this node with others", self._compare_node, NODE_CHECK_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
+            _Loop("extending the transparency log", self._extend_log, LOG_SECONDS, reactor),
             _Loop("looking for jobs", self._run_jobs, JOBS_SECONDS, reactor),
+            _Loop("following unlocked accounts", self._follow_unlocks, UNLOCK_SECONDS, reactor),
             _Loop("filling batches", self._fill_batches, BATCHES_SECONDS, reactor),
+            _Loop("sending notices", self._send_notices, NOTICES_SECONDS, reactor),
+            _Loop("housekeeping", self._keep_house, HOUSEKEEPING_SECONDS, reactor),
             _Loop("rechecking the directory's accounts", self._recheck, RECHECK_RETRY_SECONDS, reactor),
         ]
         if self.app.vault is not None:
             self._loops.append(_Loop("following Vault", self.app.vault.tend, TEND_SECONDS, reactor))
+        if self.app.broker_publisher is not None:
+            publisher = self.app.broker_publisher
+            self._loops.append(_Loop("publishing to the MQTT broker", publisher.tend, BROKER_SECONDS, reactor))
         if self.app.engine_recovery.is_needed:
             self._loops.append(_Loop("recovering from the PKI engine", self._recover, RECOVERY_SECONDS, reactor))
         if notifier.watchdog_interval:
@@ -222,13 +239,13 @@ class PikachuService(Service):
         config, app = self._config, self.app
         resource, quick = self._sites.of(listener.name)
         proxies = proxy_settings(config, listener.name)
-        site = Site(resource, self._clock, limits(config), quick, proxies, self._capacity, self._admission)
+        site = Site(resource, self._clock, self._sites.limits, quick, proxies, self._capacity, self._admission)
         tls = listener_tls(app, listener.name)
         end = None if tls is None else tls.certificate_end
         self._sites.metrics.watch_listener(ListenerNumbers(listener.name, site.answered, lambda: site.in_flight, end))
         if tls is not None:
             self._tls.append(tls)
-        return ListenerService(
+        service = ListenerService(
             listener.name,
             listener.setting,
             listener.port,
@@ -240,6 +257,8 @@ class PikachuService(Service):
             proxies=proxies.trusted if listener.proxy_protocol else None,
             drain_timeout=float(app.config.default.shutdown_timeout),
         )
+        site.arrivals.subscribe(service.accept)
+        return service
 
     def setServiceParent(self, parent: Any) -> None:
         """Take twistd's log as well, unless the command line names another logger."""
@@ -253,6 +272,7 @@ class PikachuService(Service):
     def privilegedStartService(self) -> None:
         """Bind the ports, before privileges are dropped, and handle signals from now on."""
         self._watch_signals()
+        self.app.operation.reload_by(self.reload)
         # Only now: twistd may have forked since, and a session belongs to one process.
         self.app.store.hold_node(self._node)
         for listener in self.listeners:
@@ -284,6 +304,7 @@ class PikachuService(Service):
             loop.start()
         self.app.store.receive_notifications(self._notified)
         _step("revoking what accounts held", self.app.holdings.resume)
+        _step("indexing the guide", self.app.guide_search.prepare)
         if self.app.ca_keys.sources:
             # A key that can't be used is logged now, not when somebody needs it.
             _step("checking the keys that are elsewhere", self.app.readiness.states)
@@ -315,6 +336,8 @@ class PikachuService(Service):
                 await _step(f"the end of {loop.what}", loop.stop)
             await _step("the end of revoking what accounts held", self.app.holdings.stop)
             await _step("the end of rows of jobs", self.app.job_runner.stop)
+            if self.app.broker_publisher is not None:
+                await _step("leaving the MQTT broker", self.app.broker_publisher.stop)
             await _step("stopping the CRL publisher", self.app.publisher.stop)
             await _step("the last CRL", self.app.publisher.idle)
             if self.app.nodes.leadership is not None:
@@ -415,6 +438,19 @@ class PikachuService(Service):
         elif not self.app.device_assignment.is_complete:
             await self.app.device_assignment.step()
 
+    async def _follow_unlocks(self) -> None:
+        """End the locks that a command has ended; other checks report a database that does not answer."""
+        with suppress(StoreUnavailable):
+            await self.app.sign_in_locks.follow()
+
+    async def _extend_log(self) -> None:
+        """Add new events and certificates to the transparency log."""
+        await self.app.transparency.step()
+
+    async def _keep_house(self) -> None:
+        """Remove what is over (OPS-6)."""
+        await self.app.housekeeping.step()
+
     async def _fill_batches(self) -> None:
         """Create the challenge passwords that an earlier process has left to create; failures are tried again."""
         try:
@@ -422,6 +458,14 @@ class PikachuService(Service):
         except PikachuError as error:
             if self.running:
                 log.warn("Challenge passwords of batches are created later: {error}", error=error.public)
+
+    async def _send_notices(self) -> None:
+        """Apply the rules of notices, and send what is due; failures are tried again."""
+        try:
+            await self.app.notices.runs.tend()
+        except PikachuError as error:
+            if self.running:
+                log.warn("Notices are sent later: {error}", error=error.public)
 
     async def _run_jobs(self) -> None:
         """Wake the runner of jobs, which holds up nothing here."""
@@ -462,8 +506,9 @@ class PikachuService(Service):
 
     # --- SIGHUP -------------------------------------------------------------------------
 
-    def reload(self) -> None:
-        """Read TLS certificates, CA chains, the default policy and the log level again; connections stay (RUN-5)."""
+    def reload(self) -> Deferred[list[str]]:
+        """Read TLS, CA chains, default policy and log level again (RUN-5); return what could not be, for people."""
+        problems: list[str] = []
         steps: list[tuple[str, Callable[[], object]]] = [
             ("The log level", self._reload_level),
             ("The default policy", self.app.policies.reload_default),
@@ -471,16 +516,19 @@ class PikachuService(Service):
             *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
         ]
         # A step that waits for a thread holds up none of the others.
-        done = gatherResults([maybeDeferred(step).addErrback(self._not_renewed, what) for what, step in steps])
-        done.addCallback(lambda _: log.info("Reloaded"))
+        done = [maybeDeferred(step).addErrback(self._not_renewed, what, problems) for what, step in steps]
+        ended = gatherResults(done).addCallback(lambda _: log.info("Reloaded"))
+        return ended.addCallback(lambda _: problems)
 
     @staticmethod
-    def _not_renewed(failure: Failure, what: str) -> None:
+    def _not_renewed(failure: Failure, what: str, problems: list[str]) -> None:
         """Keep the active settings when the files can't be read."""
         if failure.check(ConfigError):
             log.error("{what} stays as it was: {error}", what=what, error=str(failure.value))
+            problems.append(f"{what} stays as it was: {sentence(str(failure.value))}")
         else:
             log.failure("{what} stays as it was", failure, what=what)
+            problems.append(f"{what} stays as it was; the log has the reason.")
 
     def _reload_level(self) -> None:
         self._output.level = LEVELS[load(self._config.path, os.environ).logging.log_level.value]

@@ -67,6 +67,22 @@ class Sites:
         if config.est.enabled:
             self._est = ESTResource(app.est, app.pools.server_keys, config.est.base64_wrap.value)
 
+    @property
+    def limits(self) -> Limits:
+        """The largest request body for each path."""
+        config, most = self._config, self._config.default.body_limit
+        page = self._pages.oversize_page(most)
+        return Limits(
+            rules=(
+                PathRule(b"/ocsp", config.ocsp.body_limit),
+                PathRule(b"/scep", config.scep.body_limit),
+                PathRule(b"/cgi-bin/", config.scep.body_limit),
+                PathRule(b"/.well-known/est/", config.est.body_limit),
+                PathRule(b"/api/", most, problems=True, maximum_anonymous=ANONYMOUS_BODY),
+                PathRule(b"/", most, maximum_anonymous=ANONYMOUS_BODY, oversize_page=page),
+            )
+        )
+
     def of(self, listener: str) -> tuple[IResource, FastPath | None]:
         """Return the resource tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its fast path."""
         if listener == "scep":
@@ -136,20 +152,6 @@ def scep_server(app: Application) -> SCEPServer:
     )
     app.issuers.subscribe(server.generation_changed)
     return server
-
-
-def limits(config: Configuration) -> Limits:
-    """Return the largest request body for each path."""
-    return Limits(
-        rules=(
-            PathRule(b"/ocsp", config.ocsp.body_limit),
-            PathRule(b"/scep", config.scep.body_limit),
-            PathRule(b"/cgi-bin/", config.scep.body_limit),
-            PathRule(b"/.well-known/est/", config.est.body_limit),
-            PathRule(b"/api/", config.default.body_limit, problems=True, maximum_anonymous=ANONYMOUS_BODY),
-            PathRule(b"/", config.default.body_limit, maximum_anonymous=ANONYMOUS_BODY),
-        )
-    )
 
 
 def capacity(config: Configuration) -> Capacity:

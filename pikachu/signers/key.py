@@ -22,11 +22,11 @@ from pikachu.x509.spki import describe_spki
 # Bytes; hashing more data takes longer than handing it to a thread.
 _INLINE_SIZE = 64 << 10
 _KEY_CHECK = b"check of an imported private key"
-_CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "secp256r1": hashes.SHA256(),
-    "secp256k1": hashes.SHA256(),
-    "secp384r1": hashes.SHA384(),
-    "secp521r1": hashes.SHA512(),
+_CURVE_ALGORITHMS: dict[str, ec.ECDSA] = {
+    "secp256r1": ec.ECDSA(hashes.SHA256()),
+    "secp256k1": ec.ECDSA(hashes.SHA256()),
+    "secp384r1": ec.ECDSA(hashes.SHA384()),
+    "secp521r1": ec.ECDSA(hashes.SHA512()),
 }
 
 
@@ -38,7 +38,7 @@ def sign_now(private_key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm 
     if isinstance(private_key, rsa.RSAPrivateKey):
         return private_key.sign(data, padding.PKCS1v15(), digest or hashes.SHA256())
     if isinstance(private_key, ec.EllipticCurvePrivateKey):
-        return private_key.sign(data, ec.ECDSA(digest or _CURVE_HASHES[private_key.curve.name]))
+        return private_key.sign(data, ec.ECDSA(digest) if digest else _CURVE_ALGORITHMS[private_key.curve.name])
     return private_key.sign(data)
 
 
@@ -108,18 +108,22 @@ class KeySigner:
 
     def sign_certificate(self, to_be_signed: ToBeSigned) -> Deferred[bytes]:
         """Return the DER certificate with a signature over exactly the given bytes."""
-        return self.sign(to_be_signed.tbs).addCallback(
-            lambda signature: assemble(to_be_signed.tbs, self._algorithm, signature)
-        )
+        tbs = to_be_signed.tbs
+        if self._inline and len(tbs) <= _INLINE_SIZE:
+            try:
+                return succeed(assemble(tbs, self._algorithm, _sign_or_unavailable(self._private_key, tbs)))
+            except SignerUnavailable:
+                return fail()
+        return self.sign(tbs).addCallback(lambda signature: assemble(tbs, self._algorithm, signature))
 
     def sign(self, data: bytes) -> Deferred[bytes]:
         """Return the signature value over *data*; fails with SignerUnavailable."""
         if not self._inline or len(data) > _INLINE_SIZE:
             return self._pool.run(_sign_or_unavailable, self._private_key, data)
         try:
-            return succeed(sign_now(self._private_key, data))
-        except (ValueError, RuntimeError) as error:
-            return fail(SignerUnavailable("the issuing key does not sign now", error=repr(error)))
+            return succeed(_sign_or_unavailable(self._private_key, data))
+        except SignerUnavailable:
+            return fail()
 
     def try_sign(self, data: bytes) -> bytes | None:
         """Return the signature, or ``None`` when signing belongs in a thread."""

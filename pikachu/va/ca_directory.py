@@ -5,9 +5,9 @@ CA certificates and CRLs are public; only administrators may publish a CRL or up
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -28,10 +28,11 @@ from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestErr
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import PublishedCRL, decode_crl
+from pikachu.va.crl_files import DELTA, PublishedCRL
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import parse_crl_summary
+from pikachu.x509.crl_verification import decode_crl
 from pikachu.x509.names import read_name
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.crl import crl_text
@@ -109,11 +110,23 @@ class CRLState:
 
     :ivar crl: ``None`` when none has been published yet.
     :ivar responder_until: the end of the OCSP responder that is installed for a CA whose key is elsewhere.
+    :ivar parts: its delta CRL (``delta``) and its sharded CRLs (their numbers).
     """
 
     ca: CA
     crl: PublishedCRL | None
     responder_until: datetime | None = None
+    parts: Mapping[str, PublishedCRL] = field(default_factory=dict)
+
+    @property
+    def delta(self) -> PublishedCRL | None:
+        """The newest delta CRL."""
+        return self.parts.get(DELTA)
+
+    @property
+    def shards(self) -> dict[str, PublishedCRL]:
+        """The newest sharded CRLs by number."""
+        return {part: crl for part, crl in self.parts.items() if part != DELTA}
 
 
 class CADirectory:
@@ -264,7 +277,10 @@ class CADirectory:
             newest = None
         if newest is not None:
             self._known[identifier] = newest
-        return CRLState(ca, newest, await self._responder_until(identifier))
+        return CRLState(ca, newest, await self._responder_until(identifier), self._parts(issuer))
+
+    def _parts(self, issuer: IssuingCA | None) -> dict[str, PublishedCRL]:
+        return {} if issuer is None else self._publisher.parts.published(issuer)
 
     async def _responder_until(self, key_identifier: bytes) -> datetime | None:
         for ca in self._offline.all():
@@ -336,7 +352,7 @@ class CADirectory:
             entries=published.entries,
         )
         await self._store.add_event(event, utc(self._clock.seconds()))
-        return CRLState(ca, published)
+        return CRLState(ca, published, parts=self._parts(issuer))
 
     @uncancelled
     async def upload_crl(self, actor: Principal, data: bytes, address: str | None = None) -> CRLState:

@@ -1,6 +1,7 @@
 """CRL files: replaced atomically, so that a reader sees the old or the new CRL, complete, and never an older one.
 
-Each issuer has ``<key identifier>.crl`` (DER) and ``<key identifier>.pem`` in one folder.  Several processes may
+Each issuer has ``<key identifier>.crl`` (DER) and ``<key identifier>.pem`` in one folder, and with ``-delta`` or the
+number of a shard before the suffix those of some certificates.  Several processes may
 publish there: a lock file serializes them, and a CRL with a higher number is never replaced.  Everything here blocks
 and is called in a worker thread.
 """
@@ -11,9 +12,9 @@ import fcntl
 import filecmp
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,17 +22,19 @@ from typing import Final
 
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import Conflict, MalformedRequest, PikachuError
-from pikachu.x509.certificate import Certificate, names_match
-from pikachu.x509.crl import CRLSummary, crl_pem_pieces, parse_crl_summary
-from pikachu.x509.pem_blocks import blocks, decode_text
-from pikachu.x509.signature import verify_signature
-from pikachu.x509.spki import describe_spki
+from pikachu.core.number_parsing import parse_number
+from pikachu.x509.certificate import Certificate
+from pikachu.x509.crl import CRLSummary, crl_pem_pieces
+from pikachu.x509.crl_verification import check_signed
 
 Identity = tuple[int, int, int]
 
+#: The part of file names of delta CRLs; the parts of sharded CRLs are their numbers.
+DELTA: Final = "delta"
+MAX_SHARDS: Final = 1000
+
 _READ_BYTES: Final = 1 << 20
 _LOCK_NAME: Final = ".lock"
-_PEM_LABEL: Final = "X509 CRL"
 _NO_FILE: Final[Identity] = (0, 0, 0)
 
 
@@ -43,12 +46,19 @@ class CRLSettings:
     :param delay: seconds between a revocation and the CRL that lists it, so that one CRL covers several revocations.
     :param folder: the directory of all issuers' CRLs.
     :param broker_path: ``crl_path``; ``None`` writes no broker file.
+    :param delta: seconds that a delta CRL is good, and between full CRLs that only new revocations require; ``None``
+        makes no delta CRLs.
+    :param shards: among how many CRLs new certificates are divided; 0: they are not.
+    :param public_url: the base of addresses on CRLs; ``None`` puts none on them.
     """
 
     validity: int
     delay: float
     folder: Path
     broker_path: Path | None
+    delta: int | None = None
+    shards: int = 0
+    public_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class PublishedCRL:
     :ivar etag: SHA-256 of the DER, in hex.
     :ivar size: size of the DER in bytes.
     :ivar identity: identity of the DER file; it changes when the file is replaced.
+    :ivar extensions: the values of its extensions by OID.
     """
 
     number: int
@@ -71,6 +82,7 @@ class PublishedCRL:
     pem_path: Path
     size: int
     identity: Identity = _NO_FILE
+    extensions: Mapping[str, bytes] = field(default_factory=dict, repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +120,15 @@ class CRLFolder:
 
     path: Path
 
-    def paths(self, key_identifier: bytes) -> tuple[Path, Path]:
-        """Return the paths (DER, PEM) of the CRL of an issuer's key."""
-        stem = key_identifier.hex()
+    def paths(self, key_identifier: bytes, part: str = "") -> tuple[Path, Path]:
+        """Return the paths (DER, PEM) of the CRL of an issuer's key.
+
+        :param part: empty for the full CRL, ``delta``, or the number of a shard.
+        """
+        stem = f"{key_identifier.hex()}-{part}" if part else key_identifier.hex()
         return self.path / f"{stem}.crl", self.path / f"{stem}.pem"
 
-    def look(self, issuer: Certificate, known: PublishedCRL | None) -> tuple[Identity, int]:
+    def look(self, issuer: Certificate, known: PublishedCRL | None, part: str = "") -> tuple[Identity, int]:
         """Return the identity of the file on disk and its CRL number: the database may be an older copy.
 
         :param known: the CRL published last; the number is 0 if it is still on disk, or if there is no CRL signed by
@@ -121,21 +136,21 @@ class CRLFolder:
         """
         identity = _NO_FILE
         try:
-            identity = _identity_at(self.paths(issuer.key_identifier)[0])
+            identity = _identity_at(self.paths(issuer.key_identifier, part)[0])
             if known is not None and identity == known.identity:
                 return identity, 0
-            crl = self.read(issuer)
+            crl = self.read(issuer, part)
         except (OSError, PikachuError):
             return identity, 0
         return identity, 0 if crl is None else crl.number
 
-    def read(self, issuer: Certificate) -> PublishedCRL | None:
+    def read(self, issuer: Certificate, part: str = "") -> PublishedCRL | None:
         """Return the CRL on disk, or None.
 
         :raises PikachuError: when it is not one that *issuer* has signed.
         :raises OSError: when it can't be read.
         """
-        der_path, pem_path = self.paths(issuer.key_identifier)
+        der_path, pem_path = self.paths(issuer.key_identifier, part)
         try:
             with der_path.open("rb") as stream:
                 identity = file_identity(os.fstat(stream.fileno()))
@@ -144,7 +159,33 @@ class CRLFolder:
             return None
         return _published(data, check_signed(data, issuer), (der_path, pem_path), identity)
 
-    def newest(self, issuer: Certificate, known: PublishedCRL | None) -> PublishedCRL | None:
+    def read_parts(self, issuer: Certificate) -> tuple[dict[str, PublishedCRL], list[str]]:
+        """Return the delta CRL and the sharded CRLs on disk by their parts, and messages about unreadable ones."""
+        parts, messages = {}, []
+        prefix = f"{issuer.key_identifier.hex()}-"
+        for path in sorted(self.path.glob(f"{prefix}*.crl")):
+            part = path.stem.removeprefix(prefix)
+            if part != DELTA and parse_number(part, MAX_SHARDS) is None:
+                continue
+            try:
+                crl = self.read(issuer, part)
+            except (OSError, PikachuError) as error:
+                messages.append(f"{path}: {error}")
+                continue
+            if crl is not None:
+                parts[part] = crl
+        return parts, messages
+
+    def remove_part(self, key_identifier: bytes, part: str) -> None:
+        """Remove the files of a delta CRL or a sharded one.
+
+        :raises OSError: when they can't be removed.
+        """
+        with self._locked():
+            for path in self.paths(key_identifier, part):
+                path.unlink(missing_ok=True)
+
+    def newest(self, issuer: Certificate, known: PublishedCRL | None, part: str = "") -> PublishedCRL | None:
         """Return the CRL on disk, or None; the file is not read again while it is still *known*.
 
         :raises PikachuError: when it is not one that *issuer* has signed.
@@ -152,7 +193,7 @@ class CRLFolder:
         """
         if known is not None and known.identity == _identity_at(known.der_path):
             return known
-        return self.read(issuer)
+        return self.read(issuer, part)
 
     def publish(
         self, der: bytes, crl: PublishedCRL, bundles: Callable[[], Sequence[CRLBundle]], expected: Identity
@@ -172,17 +213,19 @@ class CRLFolder:
             identity = _identity_at(crl.der_path)
         return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
 
-    def take_shared(self, der: bytes, issuer: Certificate, bundles: Callable[[], Sequence[CRLBundle]]) -> PublishedCRL:
+    def take_shared(
+        self, der: bytes, issuer: Certificate, bundles: Callable[[], Sequence[CRLBundle]], part: str = ""
+    ) -> PublishedCRL:
         """Write the CRL that a node has published, unless it or a newer one is on disk; return the one on disk.
 
         :raises PikachuError: when it is not one that *issuer* has signed.
         :raises OSError: and the previous files stay.
         """
-        der_path, pem_path = paths = self.paths(issuer.key_identifier)
+        der_path, pem_path = paths = self.paths(issuer.key_identifier, part)
         crl = _published(der, check_signed(der, issuer), paths, _NO_FILE)
         with self._locked():
             try:
-                on_disk = self.read(issuer)
+                on_disk = self.read(issuer, part)
             except PikachuError:
                 on_disk = None
             if on_disk is not None and (
@@ -248,34 +291,6 @@ class CRLFolder:
             os.close(lock)
 
 
-def decode_crl(data: bytes) -> bytes:
-    """Return the DER of a CRL in PEM or DER.
-
-    :raises MalformedRequest: when the data is neither, or contains more than one CRL.
-    """
-    data = decode_text(data)
-    if data[:1] == b"\x30":
-        return data
-    pem_blocks = blocks(data, (_PEM_LABEL,))
-    if len(pem_blocks) != 1:
-        raise MalformedRequest("this is not one CRL in PEM or DER")
-    return pem_blocks[0].der()
-
-
-def check_signed(data: bytes, issuer: Certificate) -> CRLSummary:
-    """Return the fields of a DER CRL after verifying that *issuer* signed it.
-
-    :raises MalformedRequest: when it is not a CRL, or another CA's.
-    :raises PikachuError: when the signature does not verify.
-    """
-    summary = parse_crl_summary(data)
-    if not names_match(summary.issuer_der, issuer.subject_der):
-        raise MalformedRequest("this is another CA's CRL")
-    key = describe_spki(issuer.spki_der)
-    verify_signature(key, summary.algorithm, summary.signature, bytes(summary.tbs), failure=MalformedRequest)
-    return summary
-
-
 def _published(data: bytes, summary: CRLSummary, paths: tuple[Path, Path], identity: Identity) -> PublishedCRL:
     if summary.number is None:
         raise MalformedRequest("the CRL has no number")
@@ -289,6 +304,7 @@ def _published(data: bytes, summary: CRLSummary, paths: tuple[Path, Path], ident
         *paths,
         len(data),
         identity,
+        summary.extensions,
     )
 
 

@@ -8,6 +8,7 @@ of the default CA is at ``crl_path`` too, the others beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,17 +24,18 @@ from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.leadership import IsLeader, always_leader
 from pikachu.core.atomic_files import check_replaceable
 from pikachu.core.concurrency import start
-from pikachu.core.errors import NotFound, PikachuError, SignerUnavailable, StoreUnavailable
+from pikachu.core.errors import NotFound, PikachuError, StoreUnavailable
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.core.model.certificates import CRLRecord, StatusChange
 from pikachu.core.model.times import utc
 from pikachu.va.crl_bundles import CRLBundles
 from pikachu.va.crl_files import CRLFolder, CRLSettings, Identity, PublishedCRL, is_pem
+from pikachu.va.crl_parts import MAX_CHANGES, CRLParts, log_failure, signed_crl
 from pikachu.va.crl_sharing import SharedCRLs
 from pikachu.va.crl_uploads import UploadedCRLs
 from pikachu.va.revocation_recovery import RevocationRecovery, countable
-from pikachu.x509.crl import assemble_crl, tbs_cert_list
-from pikachu.x509.signature import verify_signature
+from pikachu.x509.crl import tbs_cert_list
+from pikachu.x509.crl_scope import FRESHEST_CRL
 
 log = Logger()
 
@@ -67,6 +69,7 @@ class CRLPublisher:
 
     :param shared: the CRLs that nodes share; ``None`` on a database with one server.
     :ivar uploads: the CRLs of CAs whose keys are elsewhere.
+    :ivar parts: delta CRLs and sharded CRLs.
     :param is_leader: whether this node publishes on schedule and after status changes; others follow.
     """
 
@@ -92,9 +95,20 @@ class CRLPublisher:
         self._recovery = recovery
         self._folder = CRLFolder(settings.folder)
         self._bundles = CRLBundles(issuers, self._folder, settings, clock)
+        self.parts = CRLParts(
+            clock=clock,
+            store=store,
+            issuers=issuers,
+            folder=self._folder,
+            pool=pool,
+            settings=settings,
+            recovery=recovery,
+            shared=shared,
+            is_leader=is_leader,
+        )
         self.uploads = UploadedCRLs(store, issuers, self._folder, self._bundles, pool, clock, shared)
         self._states: dict[int, _PublicationState] = {}
-        self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
+        self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = [self.parts.crl_published]
         self._stopped = False
 
     def subscribe(self, subscriber: Callable[[IssuingCA, PublishedCRL], None]) -> None:
@@ -157,13 +171,15 @@ class CRLPublisher:
                 try:
                     await self._adopt(issuer)
                 except PikachuError as error:
-                    _log_failure(issuer, Failure(error))
+                    log_failure(issuer, Failure(error))
                     self._publish_later(issuer, _RETRY)
+            await self.parts.begin()
 
         return start(work())
 
     async def _adopt(self, issuer: IssuingCA) -> None:
         state = self._state(issuer)
+        await self.parts.recover(issuer)
         record = await self._store.last_crl(issuer.id)
         published = await self._pool.run(self._read_published, issuer, record)
         if published is not None:
@@ -199,6 +215,8 @@ class CRLPublisher:
             return crl
         if not is_pem(crl.pem_path, crl.der_path):
             return crl
+        if crl.extensions.get(FRESHEST_CRL) != next((one.value for one in self.parts.full_extensions(issuer)), None):
+            return crl
         if not all(bundle.is_current() for bundle in self._bundles.of_issuer(issuer)):
             return crl
         return replace(crl, last_change=record.last_change)
@@ -207,6 +225,7 @@ class CRLPublisher:
         """Publish a CRL for a generation that entered service or became the current one."""
         if not self._stopped:
             self._publish_now(issuer)
+            self.parts.generation_changed(issuer)
 
     def changed(self, changes: Iterable[StatusChange]) -> None:
         """Schedule a CRL after revocations and releases, by this process or another, with the configured delay."""
@@ -214,14 +233,35 @@ class CRLPublisher:
             issuer = self._issuers.by_id(change.issuer_id)
             if issuer is None:
                 continue
+            self.parts.changed(issuer)
             state = self._state(issuer)
             if change.id <= max(state.last_change, state.requested_change):
                 continue
             state.requested_change = change.id
             # Changes that arrive during a publication are handled when it has finished.
             if not state.publishing and not state.urgent:
-                # The root revokes CAs and responders: rarely, and with much at stake.
-                self._publish_later(issuer, 0 if issuer.name == ROOT else self._settings.delay)
+                self._publish_changes(issuer)
+
+    def _publish_changes(self, issuer: IssuingCA) -> None:
+        """Schedule the full CRL for changes that none has yet: soon, or in its time after the last one where a delta
+        CRL tells of them.
+        """
+        state = self._state(issuer)
+        # The root revokes CAs and responders: rarely, and with much at stake.
+        delay = 0 if issuer.name == ROOT else self._settings.delay
+        if self._wait_for_changes(state, issuer) > delay:
+            self._schedule_next(issuer)
+        else:
+            self._publish_later(issuer, delay)
+
+    def _wait_for_changes(self, state: _PublicationState, issuer: IssuingCA) -> float:
+        """Return the seconds until a full CRL has to list the changes that it lacks; infinite if it lacks none."""
+        if state.requested_change <= state.last_change:
+            return math.inf
+        published, interval = state.published, self.parts.interval(issuer)
+        if published is None or not interval or state.requested_change - state.last_change > MAX_CHANGES:
+            return 0
+        return published.this_update.timestamp() + interval - self._clock.seconds()
 
     def _publish_later(self, issuer: IssuingCA, delay: float) -> None:
         self._schedule_call(issuer, delay, self._publish_now, urgent=True)
@@ -244,7 +284,7 @@ class CRLPublisher:
                 self._shared.forget(issuer.key_identifier)
             self._check_later(issuer)
             return
-        self.make(issuer).addErrback(lambda failure: _log_failure(issuer, failure))
+        self.make(issuer).addErrback(lambda failure: log_failure(issuer, failure))
 
     def _check_later(self, issuer: IssuingCA) -> None:
         self._schedule_call(issuer, _CHECK_INTERVAL_SECONDS, self._check, urgent=False)
@@ -256,6 +296,7 @@ class CRLPublisher:
             return
         quarter = (published.next_update - published.this_update) / 4
         delay = (published.next_update - quarter).timestamp() - self._clock.seconds()
+        delay = min(delay, self._wait_for_changes(self._state(issuer), issuer))
         self._schedule_call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
 
     def _check(self, issuer: IssuingCA) -> None:
@@ -263,7 +304,8 @@ class CRLPublisher:
         published = self._state(issuer).published
         if published is not None and not self._is_ahead(issuer, published):
             quarter = (published.next_update - published.this_update) / 4
-            if utc(self._clock.seconds()) < published.next_update - quarter:
+            waits = self._wait_for_changes(self._state(issuer), issuer) > 0
+            if waits and utc(self._clock.seconds()) < published.next_update - quarter:
                 self._schedule_next(issuer)
                 self._check_file(issuer)
                 return
@@ -338,6 +380,7 @@ class CRLPublisher:
     def stop(self) -> None:
         """Cancel scheduled publications and schedule no more; see :meth:`idle`."""
         self._stopped = True
+        self.parts.stop()
         for state in self._states.values():
             if state.scheduled is not None and state.scheduled.active():
                 state.scheduled.cancel()
@@ -351,6 +394,7 @@ class CRLPublisher:
             return waiting
 
         publishing = [wait(state) for state in self._states.values() if state.publishing]
+        publishing.append(self.parts.idle())
         return gatherResults(publishing).addCallback(lambda _: None)
 
     # --- publication --------------------------------------------------------------------
@@ -391,7 +435,7 @@ class CRLPublisher:
                 if not result.check(NotFound):
                     self._publish_later(issuer, _RETRY)
             elif state.requested_change > state.last_change:
-                self._publish_later(issuer, self._settings.delay)
+                self._publish_changes(issuer)
             else:
                 self._schedule_next(issuer)
 
@@ -426,27 +470,32 @@ class CRLPublisher:
         # Before the entries are read: a process that publishes later may have more of them.
         version = None if self._shared is None else await self._shared.version(issuer.key_identifier)
         identity, number_on_disk = await self._pool.run(self._folder.look, issuer.certificate, state.published)
+        part_number = await self.parts.recover(issuer)
         if number_on_disk:
             await self._recovery.recover(issuer, self.paths(issuer)[0], number_on_disk)
         await self._update_entries(issuer, state)
         # After the entries, so that no revocation date is later than thisUpdate.
         now = utc(self._clock.seconds())
-        number = await self._store.next_crl_number(issuer.id, countable(issuer, number_on_disk, state.number))
+        number = await self._store.next_crl_number(
+            issuer.id, countable(issuer, number_on_disk, state.number, part_number)
+        )
         state.number = number
         next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
+        extensions = self.parts.full_extensions(issuer)
         tbs = await self._pool.run(
             tbs_cert_list,
             algorithm=issuer.signer.algorithm,
             issuer_der=issuer.certificate.subject_der,
-            this_update=now,
-            next_update=next_update,
+            updates=(now, next_update),
             entries=state.body or b"",
             number=number,
             authority_key_identifier=issuer.key_identifier,
+            extensions=extensions,
         )
         signature = await issuer.signer.sign(tbs)
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
-        der = await self._pool.run(_assemble, issuer, tbs, signature)
+        crl = replace(crl, extensions={one.oid: one.value for one in extensions})
+        der = await self._pool.run(signed_crl, issuer, tbs, signature)
         if self._shared is not None and not await self._shared.offer(
             issuer.key_identifier, der, version, _record(issuer, crl)
         ):
@@ -463,7 +512,9 @@ class CRLPublisher:
             state.relist, state.body = False, None
         elif published is not None:
             # An entry must stay until one CRL was issued after its certificate's expiry (RFC 5280 section 3.3).
-            dropped = await self._store.drop_listed_expired(issuer.id, published.this_update, published.last_change)
+            ended_before, listed = await self.parts.listed(issuer, published)
+            number = published.number if self.parts.interval(issuer) else None
+            dropped = await self._store.drop_listed_expired(issuer.id, ended_before, listed, number)
             if dropped:
                 state.body = None
         result = None
@@ -507,7 +558,7 @@ class CRLPublisher:
             try:
                 if issuer is not None:
                     await self._follow_issuer(issuer, der)
-                else:
+                elif not await self.parts.follow(key_identifier, der):
                     await self.uploads.follow(key_identifier, der)
             except OSError as error:
                 raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
@@ -526,25 +577,5 @@ class CRLPublisher:
             self._schedule_next(issuer)
 
 
-def _assemble(issuer: IssuingCA, tbs: bytes, signature: bytes) -> bytes:
-    """Return the DER after verifying the signature.  Blocks: called in a worker thread."""
-    try:
-        verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
-    except PikachuError as error:
-        raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
-    return assemble_crl(tbs, issuer.signer.algorithm, signature)
-
-
 def _record(issuer: IssuingCA, crl: PublishedCRL) -> CRLRecord:
     return CRLRecord(issuer.id, crl.number, crl.this_update, crl.next_update, crl.entries, crl.last_change)
-
-
-def _log_failure(issuer: IssuingCA, failure: Failure) -> None:
-    error = failure.value
-    context = error.context if isinstance(error, PikachuError) else {}
-    log.error(
-        "The CRL of {issuer} was not made: {error} {context}",
-        issuer=issuer.name,
-        error=failure.getErrorMessage(),
-        context=context,
-    )

@@ -17,10 +17,11 @@ from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_bundles import CRLBundles
-from pikachu.va.crl_files import CRLFolder, PublishedCRL, decode_crl
+from pikachu.va.crl_files import CRLFolder, PublishedCRL
 from pikachu.va.crl_sharing import SharedCRLs
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import parse_crl_summary
+from pikachu.x509.crl_verification import decode_crl
 
 log = Logger()
 

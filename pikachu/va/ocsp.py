@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -121,14 +121,27 @@ class _Query:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+class _Period(NamedTuple):
+    """The times of responses that are signed in one second."""
+
+    second: int
+    produced_at: datetime
+    this_update: datetime
+    next_update: datetime
+
+
+@dataclass(slots=True)
 class _Responder:
-    """The OCSP signer of one issuing CA."""
+    """The OCSP signer of one issuing CA.
+
+    :ivar period: of its newest response.
+    """
 
     signer: KeySigner
     responder_id: bytes
     certificates: tuple[bytes, ...]
     not_after: datetime
+    period: _Period | None = None
 
 
 class OCSPResponder:
@@ -312,11 +325,7 @@ class OCSPResponder:
     def _to_be_signed(
         self, responder: _Responder, requested: Iterable[tuple[CertID, _Status]], nonce: bytes | None, now: float
     ) -> tuple[bytes, datetime, datetime]:
-        produced_at = utc(now)
-        this_update = produced_at - BACKDATE
-        next_update = min(produced_at + timedelta(seconds=self._settings.validity), responder.not_after)
-        if next_update <= produced_at:
-            raise IssuanceFailed("there is no valid certificate left to sign OCSP answers with")
+        _, produced_at, this_update, next_update = self._period(responder, int(now))
         singles = []
         for cert_id, status in requested:
             cached = status.singles.get(cert_id.der)
@@ -327,6 +336,17 @@ class OCSPResponder:
                 status.singles[cert_id.der] = cached
             singles.append(cached[1])
         return response_data(responder.responder_id, produced_at, singles, nonce=nonce), this_update, next_update
+
+    def _period(self, responder: _Responder, second: int) -> _Period:
+        period = responder.period
+        if period is not None and period.second == second:
+            return period
+        produced_at = utc(second)
+        next_update = min(produced_at + timedelta(seconds=self._settings.validity), responder.not_after)
+        if next_update <= produced_at:
+            raise IssuanceFailed("there is no valid certificate left to sign OCSP answers with")
+        responder.period = period = _Period(second, produced_at, produced_at - BACKDATE, next_update)
+        return period
 
     def _finish(
         self,

@@ -27,9 +27,10 @@ from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
+from pikachu.core.number_parsing import parse_number
 from pikachu.core.recovery_interfaces import UNDECIDED, RecoveredRevocation, RecoveryDecision
-from pikachu.va.crl_files import check_signed
-from pikachu.x509.crl import CRLSummary, crl_entries, parse_crl_entry
+from pikachu.x509.crl import CRLSummary, crl_entries, is_removal, parse_crl_entry
+from pikachu.x509.crl_verification import check_signed
 
 log = Logger()
 T = TypeVar("T")
@@ -71,16 +72,17 @@ class RevocationRecovery:
         self._flights: SingleFlight[None] = SingleFlight()
         self._run: DecisionRun | None = None
 
-    def recover(self, issuer: IssuingCA, path: Path, number: int) -> Deferred[None]:
+    def recover(self, issuer: IssuingCA, path: Path, number: int, part: str = "") -> Deferred[None]:
         """Take the revocations that the database lacks from an issuer's CRL on disk.
 
         :param path: of the DER; a file that *issuer* has not signed is ignored.
         :param number: its CRL number.
+        :param part: empty for a full CRL, ``delta``, or the number of a shard.
         :return: fails with StoreUnavailable.
         """
-        return self._flights.run(issuer.id, lambda: self._recover(issuer, path, number))
+        return self._flights.run((issuer.id, part), lambda: self._recover(issuer, path, number, part))
 
-    async def _recover(self, issuer: IssuingCA, path: Path, number: int) -> None:
+    async def _recover(self, issuer: IssuingCA, path: Path, number: int, part: str) -> None:
         if number <= await self._store.crl_number(issuer.id):
             # The database reserved this number after it had stored what the CRL lists.
             return
@@ -88,14 +90,16 @@ class RevocationRecovery:
         def read() -> tuple[CRLSummary, Iterator[tuple[str, bytes]]]:
             data = path.read_bytes()
             summary = check_signed(data, issuer.certificate)
-            if summary.critical_extensions:
+            if summary.critical_extensions and not part:
                 raise MalformedRequest("this is a delta CRL, or one of some certificates only")
-            return summary, crl_entries(data)
+            # A certificate that was released after the database was copied stays on hold: an administrator decides.
+            return summary, ((serial, entry) for serial, entry in crl_entries(data) if not is_removal(entry))
 
         count = 0
         try:
             summary, remaining = await self._pool.run(read)
-            count = await self._recover_missing(issuer, summary, remaining)
+            shard = parse_number(part)
+            count = await self._recover_missing(issuer, summary, remaining, shard)
         except (OSError, MalformedRequest) as error:
             log.error("The revocations on the CRL in {path} were not read: {error}", path=str(path), error=str(error))
         if count:
@@ -110,7 +114,7 @@ class RevocationRecovery:
             )
 
     async def _recover_missing(
-        self, issuer: IssuingCA, summary: CRLSummary, entries: Iterator[tuple[str, bytes]]
+        self, issuer: IssuingCA, summary: CRLSummary, entries: Iterator[tuple[str, bytes]], shard: int | None
     ) -> int:
         """Recover those of a CRL's entries that are not stored; return their number."""
         comparison = _Comparison(entries)
@@ -121,17 +125,19 @@ class RevocationRecovery:
             different = iter(await self._pool.run(comparison.advance, stored))
             while some := dict(islice(different, _LOOKED_UP)):
                 missing = await self._store.missing_revocations(issuer.id, some)
-                count += await self._recover_batch(issuer, summary, missing)
+                count += await self._recover_batch(issuer, summary, missing, shard)
         return count
 
-    async def _recover_batch(self, issuer: IssuingCA, summary: CRLSummary, missing: Sequence[bytes]) -> int:
+    async def _recover_batch(
+        self, issuer: IssuingCA, summary: CRLSummary, missing: Sequence[bytes], shard: int | None
+    ) -> int:
         event = event_by(SYSTEM, "recover", "CRL", issuer.key_identifier.hex(), None, number=summary.number)
         period = (summary.this_update, issuer.certificate.not_after)
         now = utc(self._clock.seconds())
         count = 0
         remaining = map(parse_crl_entry, missing)
         while some := await self._pool.run(_take, remaining, _WRITTEN):
-            count += await self._store.recover_revocations(issuer.id, some, period, event, now)
+            count += await self._store.recover_revocations(issuer.id, some, period, event, now, shard)
         return count
 
     async def undecided(self, issuer: IssuingCA) -> int:

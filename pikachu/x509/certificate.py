@@ -12,12 +12,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from pikachu.core.errors import BadCSR, MalformedRequest, TooLarge
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
 from pikachu.x509.names import names_equal, read_name
-from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text
+from pikachu.x509.pem_blocks import CERTIFICATE_LABELS, certificates_in, decode_base64, decode_text, other_pem
+from pikachu.x509.private_key_input import refuse_private_key
 
 BASIC_CONSTRAINTS = "2.5.29.19"
 KEY_USAGE = "2.5.29.15"
@@ -29,6 +31,9 @@ CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
 SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
+#: Signing of revocation messages (MQT-2); under the arc that ITU-T X.667 gives to UUIDs, here
+#: 6f1c2d1e-5b0a-4d53-9a57-3e1c0b7d4a21.
+REVOCATION_SIGNING = "2.25.147690606957617267135379555742226663969"
 
 #: The notAfter of certificates without a well-defined end (RFC 5280 section 4.1.2.5).
 END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -183,6 +188,9 @@ def parse_time(element: der.Element) -> datetime:
     raise MalformedRequest("a time is not in the form that RFC 5280 asks for")
 
 
+_EXPECTED: Final = "Use one in PEM, which begins with -----BEGIN CERTIFICATE-----, or in DER, or base64 of that."
+
+
 def decode_certificate_input(data: bytes) -> bytes:
     """Return the DER certificate in *data*: DER, PEM with or without text around it, or Base64, also in UTF-16.
 
@@ -192,14 +200,23 @@ def decode_certificate_input(data: bytes) -> bytes:
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate has at most {MAXIMUM_SIZE // 1024} KiB")
     data = decode_text(data)
+    refuse_private_key(data, "a certificate", CERTIFICATE_LABELS)
     if data[:1] == b"\x30":
         return data
-    if b"-----BEGIN " not in data:
-        return decode_base64(data)
-    certificates = certificates_in(data)
-    if len(certificates) != 1:
-        raise MalformedRequest("paste one certificate in PEM, from -----BEGIN CERTIFICATE----- on")
-    return certificates[0]
+    certificates = certificates_in(data) if b"-----BEGIN " in data else []
+    if len(certificates) > 1:
+        raise MalformedRequest("More than one certificate found. Send one at a time.")
+    if certificates:
+        return certificates[0]
+    if b"-----BEGIN " in data:
+        raise MalformedRequest(f"This is {other_pem(data)}, not a certificate. {_EXPECTED}")
+    try:
+        certificate = decode_base64(data)
+    except MalformedRequest:
+        certificate = data
+    if certificate[:1] != b"\x30":
+        raise MalformedRequest(f"This is not a certificate. {_EXPECTED}")
+    return certificate
 
 
 def parse_certificate(data: bytes) -> Certificate:
@@ -253,6 +270,15 @@ def parts_of(data: bytes) -> tuple[bytes, bytes, bytes]:
     return parts[0].whole, parts[1].whole, signature[1:]
 
 
+def tbs_extensions(tbs: bytes) -> tuple[Extension, ...]:
+    """Return the extensions of a DER TBSCertificate.
+
+    :raises MalformedRequest: *tbs* is malformed.
+    """
+    fields = der.parse(tbs, der.SEQUENCE).sub()
+    return parse_extensions(fields[-1].content) if fields and fields[-1].tag == 0xA3 else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """The validity of a certificate, both ends included (RFC 5280 section 4.1.2.5)."""
@@ -277,11 +303,17 @@ def tbs_certificate(
         der.integer(serial),
         algorithm,
         issuer_der,
-        der.sequence(der.time(validity.not_before), der.time(validity.not_after)),
+        _encode_validity(validity.not_before, validity.not_after),
         subject_der,
         spki_der,
         der.explicit(3, encode_extensions(tuple(extensions))),
     )
+
+
+# Certificates that are issued in the same second under the same policy share it.
+@functools.lru_cache(maxsize=64)
+def _encode_validity(not_before: datetime, not_after: datetime) -> bytes:
+    return der.sequence(der.time(not_before), der.time(not_after))
 
 
 def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:

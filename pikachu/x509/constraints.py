@@ -108,7 +108,7 @@ def check_purposes(chain: Sequence[Certificate], extensions: Iterable[Extension]
     extension = next((extension for extension in extensions if extension.oid == EXTENDED_KEY_USAGE), None)
     if extension is None:
         return
-    purposes = [purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children()]
+    purposes = _purposes(extension.value)
     for authority in chain:
         limits = authority.extended_key_usage
         if limits is None or ANY_EXTENDED_KEY_USAGE in limits:
@@ -119,6 +119,12 @@ def check_purposes(chain: Sequence[Certificate], extensions: Iterable[Extension]
                     f"the purpose {object_name(purpose)} lies outside the extendedKeyUsage of the CA, which is for "
                     f"{', '.join(sorted(map(object_name, limits)))}; choose another issuing CA, or leave it out"
                 )
+
+
+# Policies have few different values, and every certificate below a limited CA needs its own.
+@functools.lru_cache(maxsize=256)
+def _purposes(value: bytes) -> tuple[str, ...]:
+    return tuple(purpose.oid() for purpose in der.parse(value, der.SEQUENCE).children())
 
 
 def check_names(constraints: Sequence[NameConstraints], subject: Name, extensions: Iterable[Extension]) -> None:

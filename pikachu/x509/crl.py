@@ -1,4 +1,4 @@
-"""DER CRLs (RFC 5280 section 5): full, version 2, signed by the issuer itself.
+"""DER CRLs (RFC 5280 section 5): version 2, signed by the issuer itself.
 
 A revocation is encoded once, when it happens; a CRL is the concatenation of these bytes between a head and a tail, so
 that a million entries cost memory copies but no work per entry.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +18,13 @@ from typing import Final
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import PublishedRevocation, RevocationReason
 from pikachu.x509 import der
+from pikachu.x509.extension import Extension
 
 CRL_NUMBER: Final = "2.5.29.20"
 REASON_CODE: Final = "2.5.29.21"
 AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
+#: removeFromCRL, the reason for entries of delta CRLs only (RFC 5280 section 5.3.1).
+REMOVE_FROM_CRL: Final = 8
 
 _VERSION_2: Final = der.integer(1)
 _CRL_NUMBER: Final = der.oid(CRL_NUMBER)
@@ -54,25 +57,39 @@ def crl_entry(serial: int, revoked_at: datetime, reason: RevocationReason | None
     return der.tlv(der.SEQUENCE, content)
 
 
+def removal_entry(serial: int, at: datetime) -> bytes:
+    """Return the entry with which a delta CRL takes a certificate from the list (RFC 5280 section 5.2.4)."""
+    content = der.integer(serial) + der.time(at) + _REASON + bytes((REMOVE_FROM_CRL,))
+    return der.tlv(der.SEQUENCE, content)
+
+
+def is_removal(entry: bytes) -> bool:
+    """Return whether an entry takes a certificate from the list."""
+    return entry.endswith(_REASON + bytes((REMOVE_FROM_CRL,)))
+
+
 def tbs_cert_list(
     *,
     algorithm: bytes,
     issuer_der: bytes,
-    this_update: datetime,
-    next_update: datetime,
+    updates: tuple[datetime, datetime],
     entries: bytes | bytearray | memoryview,
     number: int,
     authority_key_identifier: bytes,
+    extensions: Sequence[Extension] = (),
 ) -> bytes:
     """Return the DER TBSCertList to sign (RFC 5280 section 5.1.2).
 
     :param algorithm: the DER AlgorithmIdentifier of the signature.
     :param issuer_der: the subject of the issuer's certificate.
+    :param updates: thisUpdate and nextUpdate.
     :param entries: the joined results of ``crl_entry``; when empty, the field is absent.
     :param number: cRLNumber, of at most 20 bytes.
     :param authority_key_identifier: the issuer's subjectKeyIdentifier.
-    :raises ValueError: the number is negative or too large, or *next_update* does not follow *this_update*.
+    :param extensions: more of them; see :mod:`pikachu.x509.crl_scope`.
+    :raises ValueError: the number is negative or too large, or nextUpdate does not follow thisUpdate.
     """
+    this_update, next_update = updates
     if number < 0 or number.bit_length() > _NUMBER_BITS:
         raise ValueError("a CRL number has at most 20 octets and is not negative")
     if next_update <= this_update:
@@ -86,6 +103,7 @@ def tbs_cert_list(
         der.sequence(
             der.sequence(_AUTHORITY_KEY_IDENTIFIER, der.octet_string(key_identifier)),
             der.sequence(_CRL_NUMBER, der.octet_string(der.integer(number))),
+            *(extension.der for extension in extensions),
         ),
     )
     size = len(head) + len(entries) + len(tail)
@@ -142,6 +160,8 @@ class CRLSummary:
     algorithm: bytes
     tbs: memoryview = field(repr=False)
     signature: bytes = field(repr=False)
+    #: The DER inside of the crlExtensions, by OID.
+    extensions: Mapping[str, bytes] = field(default_factory=dict, repr=False, hash=False)
 
 
 def parse_crl_summary(data: bytes) -> CRLSummary:
@@ -188,6 +208,7 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
         algorithm=algorithm.whole,
         tbs=memoryview(data)[tbs.whole_start : tbs.end],
         signature=data[signature.start + 1 : signature.end],
+        extensions={oid: value for oid, (_, value) in extensions.items()},
     )
 
 

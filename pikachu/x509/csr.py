@@ -17,7 +17,8 @@ from pikachu.x509 import der
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name
-from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text
+from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text, other_pem
+from pikachu.x509.private_key_input import refuse_private_key
 from pikachu.x509.request_attributes import (
     CHALLENGE_PASSWORD,
     CHANGE_SUBJECT_NAME,
@@ -124,6 +125,11 @@ class CertificationRequest:
         return next((values for known, values in self.attributes if known == oid), None)
 
 
+_EXPECTED: Final = (
+    "Use one in PEM, which begins with -----BEGIN CERTIFICATE REQUEST-----, or in DER, or base64 of that."
+)
+
+
 def decode_csr_input(data: bytes) -> bytes:
     """Return the DER CSR in *data*: DER, PEM with or without text around it, or Base64, also in UTF-16.
 
@@ -133,19 +139,24 @@ def decode_csr_input(data: bytes) -> bytes:
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate signing request has at most {MAXIMUM_SIZE // 1024} KiB")
     data = decode_text(data)
+    refuse_private_key(data, "a certificate request", _LABELS)
     if data[:1] == b"\x30":
         return _bounded(data)
+    pem_blocks = blocks(data, _LABELS) if b"-----BEGIN " in data else []
+    if len(pem_blocks) > 1:
+        raise MalformedRequest("More than one certificate request found. Send one at a time.")
+    if pem_blocks:
+        return _bounded(pem_blocks[0].der())
     if b"-----BEGIN " in data:
-        pem_blocks = blocks(data, _LABELS)
-        if not pem_blocks:
-            raise MalformedRequest("no PEM block of a certificate request found")
-        if len(pem_blocks) > 1:
-            raise MalformedRequest("more than one certificate request found; send one at a time")
-        request = pem_blocks[0].der()
-    else:
+        raise MalformedRequest(f"This is {other_pem(data)}, not a certificate request. {_EXPECTED}")
+    try:
         request = decode_base64(data)
+    except MalformedRequest:
+        request = data
     if not request:
-        raise MalformedRequest("there is no certificate request")
+        raise MalformedRequest("There is no certificate request. Paste one, or choose a file.")
+    if request[:1] != b"\x30":
+        raise MalformedRequest(f"This is not a certificate request. {_EXPECTED}")
     return _bounded(request)
 
 

@@ -38,6 +38,8 @@ SET = 0x31
 MAXIMUM_INTEGER = 1025
 
 
+# Few sizes make up most structures, and every element needs one.
+@functools.lru_cache(maxsize=4096)
 def length(size: int) -> bytes:
     """Encode the length of a content of *size* bytes, in the shortest form."""
     if size < 0x80:
@@ -235,7 +237,12 @@ class Element:
         elements = []
         buffer, offset, end = self.buffer, self.start, self.end
         while offset < end:
-            child = element_at(buffer, offset, end)
+            # The header of a short element is read here: a call takes as long again.
+            stop = offset + 2 + buffer[offset + 1] if offset + 1 < end else end + 1
+            if stop <= end and buffer[offset + 1] < 0x80 and buffer[offset] & 0x1F != 0x1F:
+                child = Element(buffer, buffer[offset], offset, offset + 2, stop)
+            else:
+                child = element_at(buffer, offset, end)
             elements.append(child)
             offset = child.end
         if tag is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 
 _TRUE = b"\x01\x01\xff"
+# subjectKeyIdentifier and subjectAltName.
+_OF_ONE_SUBJECT: Final = frozenset(("2.5.29.14", "2.5.29.17"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,15 @@ class Extension:
     @property
     def der(self) -> bytes:
         """The DER Extension; ``critical`` is omitted when FALSE, as DER requires."""
-        return der.tlv(
-            der.SEQUENCE, der.oid(self.oid) + (_TRUE if self.critical else b"") + der.octet_string(self.value)
-        )
+        # Names and keys are of one certificate; the other extensions are those of its policy and its issuer.
+        return (_encode if self.oid in _OF_ONE_SUBJECT else _encode_shared)(self.oid, self.critical, self.value)
+
+
+def _encode(oid: str, critical: bool, value: bytes) -> bytes:
+    return der.tlv(der.SEQUENCE, der.oid(oid) + (_TRUE if critical else b"") + der.octet_string(value))
+
+
+_encode_shared = functools.lru_cache(maxsize=256)(_encode)
 
 
 def encode_extensions(extensions: Iterable[Extension]) -> bytes:

@@ -131,7 +131,7 @@ def _no_private_key(data: bytes) -> str:
 
 def _load_traditional(block: Block, passphrase: bytes | None) -> PrivateKey:
     if passphrase is None:
-        raise MalformedRequest(_PASSPHRASE_NEEDED)
+        raise MalformedRequest(_PASSPHRASE_NEEDED, field="passphrase")
     return load_unencrypted_key(decrypt_traditional(block.text, block.der(), passphrase))
 
 
@@ -140,7 +140,7 @@ def _load_der(raw: bytes, passphrase: bytes | None) -> PrivateKey:
     if len(parts) != 2 or parts[0].tag != der.SEQUENCE:
         return load_unencrypted_key(raw)
     if passphrase is None:
-        raise MalformedRequest(_PASSPHRASE_NEEDED)
+        raise MalformedRequest(_PASSPHRASE_NEEDED, field="passphrase")
     return load_unencrypted_key(decrypt_pkcs8(parts[0], parts[1].expect(der.OCTET_STRING).content, passphrase))
 
 
@@ -185,5 +185,5 @@ def passphrase_octets(passphrase: bytes | str) -> bytes:
     """
     secret = passphrase.encode("utf-8", "replace") if isinstance(passphrase, str) else passphrase
     if not 1 <= len(secret) <= MAXIMUM_PASSPHRASE:
-        raise MalformedRequest(f"the passphrase must have 1 to {MAXIMUM_PASSPHRASE} octets")
+        raise MalformedRequest(f"the passphrase must have 1 to {MAXIMUM_PASSPHRASE} octets", field="passphrase")
     return secret

@@ -225,7 +225,7 @@ def _attribute(element: der.Element) -> NameAttribute:
     if value is None:
         require_unknown_type(oid)
     else:
-        _check_value(oid, encoded.tag, value)
+        check_value(oid, encoded.tag, value)
     return NameAttribute(oid, value, encoded.whole)
 
 
@@ -282,7 +282,11 @@ def check_text(oid: str, value: str, *, bound: int | None = None) -> None:
         raise BadCSR(f"{name} in a name is longer than {bound} characters")
 
 
-def _check_value(oid: str, tag: int, value: str) -> None:
+def check_value(oid: str, tag: int, value: str) -> None:
+    """Check an attribute value and its string type.
+
+    :raises BadCSR: the text is not allowed for the attribute, or *tag* is not its string type.
+    """
     check_text(oid, value)
     name = attribute_name(oid)
     if oid in PRINTABLE_ONLY and tag != der.PRINTABLE_STRING:

@@ -178,14 +178,19 @@ def response_data(
     :param responder_id: the result of ``responder_by_key``.
     :param nonce: the nonce of the request, 1 to 128 bytes (RFC 9654 section 2.1); returned as not critical.
     """
-    extensions = b""
-    if nonce is not None:
-        extensions = der.tlv(der.SEQUENCE, _NONCE + der.octet_string(der.octet_string(nonce)))
     content = responder_id + _time(produced_at) + der.tlv(der.SEQUENCE, b"".join(singles))
-    if extensions:
+    if nonce is not None:
         # Some clients reject a response with an empty list of extensions.
-        content += der.tlv(0xA1, der.tlv(der.SEQUENCE, extensions))
+        content += _nonce_head(len(nonce)) + nonce
     return der.tlv(der.SEQUENCE, content)
+
+
+@functools.lru_cache(maxsize=128)
+def _nonce_head(size: int) -> bytes:
+    """Return everything of responseExtensions that precedes a nonce of *size* bytes, their only extension."""
+    blank = bytes(size)
+    extension = der.tlv(der.SEQUENCE, _NONCE + der.octet_string(der.octet_string(blank)))
+    return der.tlv(0xA1, der.tlv(der.SEQUENCE, extension)).removesuffix(blank)
 
 
 def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes, certificates: Iterable[bytes] = ()) -> bytes:
@@ -198,5 +203,13 @@ def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes, certificat
     content = to_be_signed + algorithm + der.bit_string(signature)
     if joined := b"".join(certificates):
         content += der.tlv(0xA0, der.tlv(der.SEQUENCE, joined))
-    basic = der.tlv(der.OCTET_STRING, der.tlv(der.SEQUENCE, content))
-    return der.tlv(der.SEQUENCE, _SUCCESSFUL + der.tlv(0xA0, der.tlv(der.SEQUENCE, _BASIC + basic)))
+    return _response_head(len(content)) + content
+
+
+@functools.lru_cache(maxsize=1024)
+def _response_head(size: int) -> bytes:
+    """Return everything of a successful OCSPResponse that precedes a BasicOCSPResponse's content of *size* bytes."""
+    blank = bytes(size)
+    basic = der.tlv(der.OCTET_STRING, der.tlv(der.SEQUENCE, blank))
+    response = der.tlv(der.SEQUENCE, _SUCCESSFUL + der.tlv(0xA0, der.tlv(der.SEQUENCE, _BASIC + basic)))
+    return response.removesuffix(blank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from pikachu.core.errors import IssuanceFailed, PikachuError, PolicyViolation
 from pikachu.x509.certificate import Certificate, parse_certificate
@@ -19,7 +20,7 @@ from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CertificationPath:
     """The CAs from an issuing CA to the root.
 
@@ -43,7 +44,7 @@ class CertificationPath:
         except PikachuError as error:
             raise IssuanceFailed("The chain of an issuing CA can't be read.", error=error.public) from error
 
-    @property
+    @cached_property
     def ends_at(self) -> datetime:
         """The end of its validity: no certificate below is good for longer."""
         return min(certificate.not_after for certificate in self.certificates)

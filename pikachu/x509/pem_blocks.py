@@ -92,6 +92,12 @@ def labels_in(data: bytes) -> list[str]:
     return labels
 
 
+def other_pem(data: bytes) -> str:
+    """Return what a PEM text without the expected block contains, for messages; see :func:`labels_in`."""
+    known = (label for label in labels_in(data) if label.replace(" ", "").isalnum())
+    return next((f"a PEM block of the type {label}" for label in known), "PEM without a type")
+
+
 def certificates_in(data: bytes) -> list[bytes]:
     """Return the DER certificates of all PEM blocks, in order, without the trust settings that OpenSSL may append.
 
@@ -121,6 +127,8 @@ def decode_text(data: bytes) -> bytes:
 
 def _utf16_codec(data: bytes) -> str | None:
     """Return the codec of a text that is ASCII in UTF-16 at its beginning, or whose BEGIN line is in UTF-16."""
+    if b"\0" not in data:
+        return None
     beginning = data[:64]
     if len(beginning) >= 4 and len(beginning) % 2 == 0 and b"\0" in beginning:
         for codec, zeros in (("utf-16-le", beginning[1::2]), ("utf-16-be", beginning[::2])):

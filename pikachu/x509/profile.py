@@ -7,8 +7,10 @@ certificate are enforced last.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pikachu.core.errors import PolicyViolation
 from pikachu.x509 import der
@@ -23,6 +25,7 @@ from pikachu.x509.certificate import (
     KEY_ENCIPHERMENT,
     KEY_USAGE,
     OCSP_SIGNING,
+    REVOCATION_SIGNING,
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_KEY_IDENTIFIER,
     Certificate,
@@ -41,6 +44,7 @@ NETSCAPE_CERTIFICATE_TYPE = "2.16.840.1.113730.1.1"
 # Purposes that delegate a role of the issuing CA to the holder of the certificate.
 _DELEGATED_PURPOSES = {
     OCSP_SIGNING: "OCSPSigning",
+    REVOCATION_SIGNING: "revocationSigning",
     "1.3.6.1.5.5.7.3.27": "cmcCA",
     "1.3.6.1.5.5.7.3.28": "cmcRA",
     "1.3.6.1.5.5.7.3.29": "cmcArchive",
@@ -57,13 +61,15 @@ _CA_EXTENSIONS = {
     "2.5.29.36": "policyConstraints",
     "2.5.29.54": "inhibitAnyPolicy",
 }
+# Values of extensions that policies, and therefore most certificates, share.
+_REMEMBERED: Final = 256
 _NOT_CA = der.sequence()
 _EMPTY_NAME = der.sequence()
 
-# keyUsage bits that a key of the family does not support: RFC 9881 section 5 (ML-DSA), RFC 8410 section 5 (Ed25519),
-# RFC 8813 section 3 (EC).
-_FORBIDDEN_USAGE = {
-    KeyFamily.RSA: frozenset(),
+#: keyUsage bits that a key of the family does not support: RFC 4055 section 1.2 (RSA: no keyAgreement, nor what needs
+#: it), RFC 8813 section 3 (EC), RFC 8410 section 5 (Ed25519), RFC 9881 section 5 (ML-DSA).
+FORBIDDEN_USAGE: Final = {
+    KeyFamily.RSA: frozenset({4, 7, 8}),
     KeyFamily.EC: frozenset({2, 3}),
     KeyFamily.ED25519: frozenset({2, 3, 4, 7, 8}),
     KeyFamily.ML_DSA: frozenset({2, 3, 4, 7, 8}),
@@ -90,26 +96,45 @@ class Addresses:
         """Return AuthorityInfoAccess and CRLDistributionPoints with these URLs."""
         return authority_information_access(self), crl_distribution_point(self.crl)
 
+    @property
+    def delta(self) -> str:
+        """The URL of the delta CRL."""
+        return f"{self.crl.removesuffix('.crl')}-delta.crl"
+
+    def shard(self, number: int) -> str:
+        """Return the URL of a sharded CRL."""
+        return f"{self.crl.removesuffix('.crl')}-{number}.crl"
+
 
 def default_key_usage(key: KeyDescription, purposes: Extension | None = None) -> Extension:
     """Return the keyUsage of a certificate whose policy sets none.
 
     :param purposes: its extendedKeyUsage, with which keyUsage must be consistent (RFC 5280 section 4.2.1.12).
     """
+    return _default_key_usage(key.family, purposes)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _default_key_usage(family: KeyFamily, purposes: Extension | None) -> Extension:
     bits = {DIGITAL_SIGNATURE}
-    if key.family is KeyFamily.RSA and not (purposes is not None and _purposes(purposes) <= _SIGNATURE_PURPOSES):
+    if family is KeyFamily.RSA and not (purposes is not None and _purposes(purposes) <= _SIGNATURE_PURPOSES):
         bits.add(KEY_ENCIPHERMENT)
     return Extension(KEY_USAGE, True, der.named_bits(bits))
 
 
 def usage_for_key(extension: Extension, key: KeyDescription, purposes: Extension | None = None) -> Extension:
     """Return the keyUsage without the bits that the key does not support, or the default when no bit remains."""
+    return _usage_for_family(extension, key.family, purposes)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _usage_for_family(extension: Extension, family: KeyFamily, purposes: Extension | None) -> Extension:
     bits = _bits(extension)
-    allowed = bits - _FORBIDDEN_USAGE[key.family]
+    allowed = bits - FORBIDDEN_USAGE[family]
     if allowed == bits:
         return extension
     if not allowed:
-        return default_key_usage(key, purposes)
+        return _default_key_usage(family, purposes)
     return Extension(KEY_USAGE, extension.critical, der.named_bits(allowed))
 
 
@@ -122,7 +147,7 @@ def authority_granted(extension: Extension) -> str | None:
     """Return the CA power that an extension grants to the holder of a certificate, or ``None``.
 
     The powers are those of a CA, of a CRL signer, of an OCSP responder (RFC 6960 section 4.2.2.2: OCSPSigning permits
-    responses for all certificates of the CA) and of an RA (RFC 6402 section 2.10).
+    responses for all certificates of the CA), of a signer of revocation messages, and of an RA (RFC 6402 section 2.10).
 
     :raises MalformedRequest: the value does not match the extension's OID.
     """
@@ -139,8 +164,9 @@ def authority_granted(extension: Extension) -> str | None:
     return _CA_EXTENSIONS.get(oid)
 
 
-def _purposes(extension: Extension) -> set[str]:
-    return {purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children()}
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _purposes(extension: Extension) -> frozenset[str]:
+    return frozenset(purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
 
 
 def _is_ocsp_responder(extensions: Mapping[str, Extension]) -> bool:
@@ -174,7 +200,7 @@ def leaf_extensions(
     constraints = extensions.get(BASIC_CONSTRAINTS)
     if constraints is None:
         extensions[BASIC_CONSTRAINTS] = Extension(BASIC_CONSTRAINTS, True, _NOT_CA)
-    elif _is_ca(constraints):
+    elif constraints.value != _NOT_CA and _is_ca(constraints):
         if issuer.path_length == 0:
             raise PolicyViolation("the policy asks for a CA certificate, and the issuing CA has pathlen 0")
         extensions.setdefault(KEY_USAGE, Extension(KEY_USAGE, True, der.named_bits({KEY_CERT_SIGN, CRL_SIGN})))
@@ -201,9 +227,15 @@ def leaf_extensions(
 
 def authority_key_identifier(issuer: Certificate) -> Extension:
     """Return the authorityKeyIdentifier with the issuer's subjectKeyIdentifier (RFC 5280 section 4.2.1.1)."""
-    return Extension(AUTHORITY_KEY_IDENTIFIER, False, der.sequence(der.implicit(0, issuer.key_identifier)))
+    return _authority_key_identifier(issuer.key_identifier)
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _authority_key_identifier(key_identifier: bytes) -> Extension:
+    return Extension(AUTHORITY_KEY_IDENTIFIER, False, der.sequence(der.implicit(0, key_identifier)))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
 def authority_information_access(addresses: Addresses) -> Extension:
     """Return AuthorityInfoAccess with the OCSP responder and the issuer's certificate (RFC 5280 section 4.2.2.1)."""
     return Extension(
@@ -216,6 +248,7 @@ def authority_information_access(addresses: Addresses) -> Extension:
     )
 
 
+@functools.lru_cache(maxsize=_REMEMBERED)
 def crl_distribution_point(url: str) -> Extension:
     """Return CRLDistributionPoints with one fullName (RFC 5280 section 4.2.1.13)."""
     full_name = der.explicit(0, der.implicit(6, url.encode("ascii")))

@@ -81,8 +81,8 @@ def _attributes(element: der.Element, ignored: list[IgnoredPart]) -> tuple[tuple
         if count > _MAXIMUM_ATTRIBUTES:
             raise MalformedRequest(f"the request has more than {_MAXIMUM_ATTRIBUTES} attributes")
         try:
-            oid = next(attribute.expect(der.SEQUENCE).children()).oid()
-        except (MalformedRequest, StopIteration):
+            oid = _first(attribute).oid()
+        except MalformedRequest:
             ignored.append(IgnoredPart("", "The attribute can't be read."))
             continue
         try:
@@ -94,11 +94,16 @@ def _attributes(element: der.Element, ignored: list[IgnoredPart]) -> tuple[tuple
     return tuple(attributes)
 
 
+def _first(element: der.Element) -> der.Element:
+    """Return the first child of a SEQUENCE; what follows may be unreadable."""
+    return der.element_at(element.buffer, element.expect(der.SEQUENCE).start, element.end)
+
+
 def _values(attribute: der.Element) -> tuple[bytes, ...]:
     parts = attribute.sub()
     if len(parts) != 2:
         raise MalformedRequest("an attribute has a type and values")
-    return tuple(value.whole for value in parts[1].expect(der.SET).children())
+    return tuple([value.whole for value in parts[1].expect(der.SET).sub()])
 
 
 def _requested_extensions(
@@ -141,8 +146,8 @@ def _add_extensions(
     seen: set[str] = set()
     for element in elements:
         try:
-            oid = next(element.expect(der.SEQUENCE).children()).oid()
-        except (MalformedRequest, StopIteration):
+            oid = _first(element).oid()
+        except MalformedRequest:
             ignored.append(IgnoredPart("", "A requested extension can't be read."))
             continue
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sized
+from collections.abc import Collection, Iterable, Iterator, Sized
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pikachu.core.errors import BadCSR, MalformedRequest, PikachuError
 from pikachu.x509 import der
 from pikachu.x509.extension_text import general_name_text, object_name
-from pikachu.x509.names import Name
+from pikachu.x509.names import EMAIL_ADDRESS, Name
 from pikachu.x509.requested_name import requested_name
 from pikachu.x509.san import (
     DEFAULT_LIMIT,
@@ -71,6 +72,29 @@ class RequestedNames:
         _check_number(copied)
         check_a_labels(b" ".join(name.der for name in copied))
         return replace(self, copied=copied)
+
+    def with_subject_addresses(self, subject: Name) -> RequestedNames:
+        """Return these names, followed by the email addresses of the subject that they lack.
+
+        RFC 5280 section 4.1.2.6 demands that an address in the subject is a subject alternative name, too.
+
+        :raises BadCSR: there are too many names then.
+        """
+        if not subject.values(EMAIL_ADDRESS):
+            return self
+        copied = (*self.copied, *_missing_addresses(subject, self.copied))
+        _check_number(copied)
+        return replace(self, copied=copied)
+
+
+def _missing_addresses(subject: Name, names: Iterable[GeneralName]) -> Iterator[GeneralName]:
+    present = {name.der for name in names}
+    for address in dict.fromkeys(subject.values(EMAIL_ADDRESS)):
+        encoded = der.implicit(NameKind.EMAIL.value & 0x1F, address.encode())
+        # An address that is none stays in the subject only, where lint finds it.
+        with suppress(BadCSR):
+            if encoded not in present:
+                yield parse_general_name(der.parse(encoded))
 
 
 def requested_names(value: bytes, other_names: Collection[str] = ()) -> RequestedNames:

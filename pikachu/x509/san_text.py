@@ -18,6 +18,8 @@ from pikachu.x509.extension_text import general_name_text
 _SAN_OID: Final = b"\x06\x03\x55\x1d\x11"
 #: Maximum number of names that are shown and searched.
 MAX_NAMES: Final = 200
+# Bytes of the longest value whose texts are remembered.
+_REMEMBERED_SIZE: Final = 1024
 # A whole label, of the length that DNS permits.
 _A_LABEL: Final = re.compile(r"(?<![A-Za-z0-9-])xn--[A-Za-z0-9-]{1,59}(?![A-Za-z0-9-])", re.IGNORECASE | re.ASCII)
 
@@ -43,7 +45,15 @@ def san_texts(value: bytes) -> tuple[str, ...]:
 
     :raises MalformedRequest: when it is not DER.
     """
+    return _remembered_texts(value) if len(value) <= _REMEMBERED_SIZE else _texts(value)
+
+
+def _texts(value: bytes) -> tuple[str, ...]:
     return tuple(text for name in der.parse(value, der.SEQUENCE).sub()[:MAX_NAMES] if (text := _text(name)))
+
+
+# An issuance needs the texts of its names for the device's name, and again when the certificate is stored.
+_remembered_texts = functools.lru_cache(maxsize=512)(_texts)
 
 
 def _text(name: der.Element) -> str:

@@ -138,7 +138,7 @@ def test_lists_and_files(browser: Browser, server: Server) -> None:
     with window(browser, server) as one:
         one.sign_in("root", "password of root")
         one.open("/certificates")
-        one.page.get_by_label("Name, SAN, serial, key or user").fill("list-")
+        one.page.get_by_label("Name, SAN, serial, key, date, policy or user").fill("list-")
         one.page.get_by_role("button", name="Filter").click()
         expect(one.page.locator("tbody tr")).to_have_count(3)
         expect(one.page.locator("tbody tr").first).to_contain_text("alice")
@@ -175,7 +175,7 @@ def test_ca_and_va(browser: Browser, server: Server, size: tuple[int, int]) -> N
         expect(one.page).to_have_url(re.compile("/ca/rsa$"))
         one.check()
         one.open("/va")
-        one.page.get_by_role("button", name="Make a CRL of rsa now").click()
+        one.page.get_by_role("button", name="Publish a CRL of rsa now").click()
         expect(one.page.get_by_role("status")).to_contain_text(re.compile(r"CRL \d+ of rsa was published"))
         expect(one.page.get_by_label("Decoded CRL")).to_contain_text("X509v3 CRL Number")
         one.check()

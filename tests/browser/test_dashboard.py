@@ -89,6 +89,32 @@ def test_count_that_was_late(browser: Browser, server: Server) -> None:
         expect(one.page.get_by_text("Counting", exact=True)).to_have_count(0)
 
 
+def test_bars_by_touch_and_keys(browser: Browser, server: Server) -> None:
+    """UI-4: the numbers of a mouse's tooltips show for fingers and keyboards, too, which open the same lists."""
+    issue(server, "bob", "bars.example.com")
+    with window(browser, server, NARROW, has_touch=True) as one:
+        one.sign_in("bob", "password of bob")
+        chart = one.page.locator("svg.chart").nth(1)
+        bar = chart.locator("a rect").first
+        bar.tap()
+        number = chart.locator("xpath=following-sibling::p[@data-bar]")
+        expect(number).to_have_text(bar.locator("title").text_content() or "")
+        expect(one.page).to_have_url(re.compile("/$"))
+        one.check()
+        bar.tap()
+        expect(one.page).to_have_url(re.compile("/certificates"))
+        one.open("/")
+        chart.focus()
+        one.page.keyboard.press("End")
+        expect(number).to_be_visible()
+        last = number.inner_text()
+        one.page.keyboard.press("Home")
+        assert last == chart.locator("rect title").last.text_content()
+        expect(number).to_have_text(chart.locator("rect title").first.text_content() or "")
+        one.page.keyboard.press("Enter")
+        expect(one.page).to_have_url(re.compile("/certificates"))
+
+
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("theme", get_args(Theme))
 def test_pages(browser: Browser, server: Server, size: tuple[int, int], theme: Theme) -> None:

@@ -24,7 +24,7 @@ def test_paste_and_clear(browser: Browser, server: Server, size: tuple[int, int]
         one.page.fill("#data", leaf().chain_pem.decode())
         one.page.get_by_role("button", name="Inspect").click()
         expect(one.page.get_by_role("heading", name="Detected: Certificate")).to_be_visible()
-        expect(one.page.get_by_label("What openssl says")).to_contain_text("Example Issuing CA")
+        expect(one.page.get_by_label("OpenSSL output")).to_contain_text("Example Issuing CA")
         expect(one.page.get_by_text("Certificate: CN=Example Issuing CA")).to_be_visible()
         one.check()
         one.page.get_by_role("link", name="Clear").click()

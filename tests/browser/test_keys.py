@@ -35,7 +35,7 @@ def new_key(one: Window, name: str, family: str, label: str, choice: str) -> Non
     """Fill the form, which shows the choices of the selected type only."""
     page = one.page
     one.open("/keys")
-    page.get_by_role("link", name="Generate New Key").first.click()
+    page.get_by_role("link", name="Generate new key").first.click()
     page.get_by_label("Name").fill(name)
     expect(page.get_by_label("Curve (EC)")).to_be_visible()
     page.get_by_label(family, exact=True).check()
@@ -125,7 +125,7 @@ def test_secrets_are_asked_for(browser: Browser, server: Server, tmp_path: Path)
         page.locator(".title").get_by_role("link", name="Download").click()
         dialog = page.get_by_role("dialog")
         dialog.locator("#passphrase").fill("correct horse")
-        dialog.get_by_label("The same passphrase again").fill("correct horse")
+        dialog.get_by_label("Repeat passphrase").fill("correct horse")
         file = saved(one, dialog.get_by_role("button", name="Download"), tmp_path / "key.pem")
         assert file.read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         with server.application() as app:
@@ -138,7 +138,7 @@ def test_secrets_are_asked_for(browser: Browser, server: Server, tmp_path: Path)
         one.open(f"/certificates/{issued.record.id}")
         page.get_by_role("link", name="PFX").click()
         dialog.locator("#passphrase").fill("correct horse")
-        dialog.get_by_label("The same passphrase again").fill("correct horse")
+        dialog.get_by_label("Repeat passphrase").fill("correct horse")
         file = saved(one, dialog.get_by_role("button", name="Download PFX"), tmp_path / "file.pfx")
         require("openssl")
         done = subprocess.run(
@@ -179,3 +179,40 @@ def test_without_scripts(browser: Browser, server: Server) -> None:
         expect(page.locator("#preview")).to_contain_text("O=Another")
         page.get_by_role("button", name="Generate").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("CSR device.example.com")
+
+
+def test_password_in_a_dialog(browser: Browser, server: Server) -> None:
+    """KEY-3, KEY-4: the password is asked for in a dialog, which says when it is wrong, and leads on."""
+    with window(browser, server) as one:
+        page = one.page
+        dialog = page.get_by_role("dialog")
+        one.sign_in("bob", "password of bob")
+        new_key(one, "behind a password", "EC", "Curve (EC)", "prime256v1")
+        path = page.url.removeprefix(one.address)
+        download = page.locator(".title").get_by_role("link", name="Download")
+        download.click()
+        expect(dialog).to_contain_text("This action reveals secrets")
+        dialog.get_by_role("link", name="Cancel").click()
+        expect(dialog).to_have_count(0)
+        expect(download).to_be_focused()
+        download.click()
+        dialog.get_by_label("Password").fill("not that of bob")
+        dialog.get_by_role("button", name="Continue").click()
+        expect(dialog.get_by_role("alert")).to_be_visible()
+        expect(dialog.get_by_label("Password")).to_be_focused()
+        one.check()
+        dialog.get_by_label("Password").fill("password of bob")
+        dialog.get_by_role("button", name="Continue").click()
+        expect(dialog.get_by_label("Repeat passphrase")).to_be_visible()
+        assert page.url == one.address + path
+        # A page that is no dialog follows the password, too; another session asks for it again.
+        one.context.clear_cookies()
+        one.sign_in("bob", "password of bob")
+        one.open(path)
+        page.get_by_role("link", name="Show the private key").click()
+        dialog.get_by_label("Password").fill("password of bob")
+        dialog.get_by_role("button", name="Continue").click()
+        page.wait_for_url(f"{one.address}{path}/private")
+        one.open(path)
+        page.get_by_role("link", name="Show the private key").click()
+        page.wait_for_url(f"{one.address}{path}/private")

@@ -45,7 +45,7 @@ def make_template(one: Window, name: str) -> None:
 def make_key(one: Window, name: str) -> None:
     """KEY-1."""
     one.open("/keys")
-    one.page.get_by_role("link", name="Generate New Key").first.click()
+    one.page.get_by_role("link", name="Generate new key").first.click()
     one.page.get_by_label("Name").fill(f"key of {name}")
     one.page.get_by_label("EC", exact=True).check()
     one.check()
@@ -71,7 +71,7 @@ def make_request(one: Window, name: str) -> None:
 def sign(one: Window, name: str) -> str:
     """RA-1, RA-3: looked at, then signed; the path of the certificate."""
     one.page.get_by_role("main").get_by_role("link", name="Sign", exact=True).click()
-    one.page.get_by_role("button", name="Check").click()
+    one.page.get_by_role("button", name="Preview").click()
     expect(one.page.get_by_role("region", name="The certificate gets")).to_contain_text(f"DNS:{name}")
     one.check()
     one.page.get_by_role("button", name="Sign", exact=True).click()

@@ -103,8 +103,8 @@ def test_a_token_calls_rest(browser: Browser, server: Server, size: tuple[int, i
         row = one.page.get_by_role("row").filter(has_text=name)
         expect(row).not_to_contain_text("never")
         one.check()
-        row.get_by_role("link", name=f"End the token {name}").click()
-        one.page.get_by_role("dialog").get_by_role("button", name="End Token").click()
+        row.get_by_role("link", name=f"Revoke the token {name}").click()
+        one.page.get_by_role("dialog").get_by_role("button", name="Revoke token").click()
         expect(one.page.get_by_role("status").first).to_contain_text("has ended")
         answer = server.ask("https", "/api/v1/certificates", headers={"Authorization": f"Bearer {token}"})
         assert answer.status == 401

@@ -33,10 +33,10 @@ def test_paste_check_sign(browser: Browser, server: Server, size: tuple[int, int
         one.sign_in(name, f"password of {name}")
         one.open("/ra")
         one.check()
-        one.page.get_by_label("Certificate request").fill(csr)
-        one.page.get_by_label("Extensions from").select_option("None")
+        one.page.get_by_label("CSR", exact=True).fill(csr)
+        one.page.get_by_role("combobox", name="Policy").select_option("None")
         one.page.get_by_label("Validity (days)").fill("30")
-        one.page.get_by_role("button", name="Check").click()
+        one.page.get_by_role("button", name="Preview").click()
         gets = one.page.get_by_role("region", name="The certificate gets")
         expect(gets).to_contain_text(f"DNS:{common_name}")
         expect(gets).to_contain_text("30 days")
@@ -57,11 +57,11 @@ def test_upload_and_policy(browser: Browser, server: Server, tmp_path: Path) -> 
     with window(browser, server) as one:
         one.sign_in("alice", "password of alice")
         one.open("/ra")
-        one.page.get_by_label("or a file").set_input_files(path)
-        one.page.get_by_label("Extensions from").select_option("short")
+        one.page.get_by_label("or upload a file").set_input_files(path)
+        one.page.get_by_role("combobox", name="Policy").select_option("short")
         expect(one.page.get_by_label("Validity (days)")).to_have_value("7")
         one.page.get_by_label("Validity (days)").fill("30000")
-        one.page.get_by_role("button", name="Check").click()
+        one.page.get_by_role("button", name="Preview").click()
         expect(one.page.get_by_role("alert")).to_contain_text("outlive the issuing CA")
         expect(one.page.get_by_role("region", name="The request asks for")).to_contain_text("PQC/mldsa44")
         one.check()
@@ -98,7 +98,7 @@ def test_est_waits_for_approval(browser: Browser, server: Server, size: tuple[in
     with window(browser, server, size) as one:
         one.sign_in("alice", "password of alice")
         one.open("/ra/approvals?state=pending")
-        expect(one.page.get_by_role("link", name=f"CN={common_name}")).to_be_visible()
+        expect(one.page.get_by_role("link", name=f"CN={common_name}", exact=True)).to_be_visible()
         expect(one.page.get_by_role("link", name="Approve", exact=True)).to_have_count(0)
         one.check()
     with window(browser, server, size) as one:
@@ -131,9 +131,42 @@ def test_reject(browser: Browser, server: Server) -> None:
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
         one.open(f"/ra?csr={stored.id}")
-        one.page.get_by_role("link", name="Reject it").click()
+        one.page.get_by_role("link", name="Reject").click()
         one.page.get_by_label("Reason").fill("not ours")
         one.page.get_by_role("button", name="Reject").click()
         expect(one.page.locator("p[role=status]")).to_contain_text("was rejected")
     with server.application() as app:
         assert result_of(app.store.csr(stored.id)).state == "rejected"
+
+
+def test_search_among_many_policies(browser: Browser, server: Server) -> None:
+    """RA-1: the options with all words stay, the first of them is chosen, and the validity follows it."""
+    with server.application() as app:
+        for number in range(20):
+            policy = Policy(0, f"line {number:02} of the works", 40 + number, DEFAULT_EXTENSIONS, system=True)
+            result_of(app.policy_administration.add(SYSTEM, policy))
+    with window(browser, server) as one:
+        one.sign_in("root", "password of root")
+        one.open("/ra")
+        policies = one.page.get_by_role("combobox", name="Policy", exact=True)
+        search = one.page.get_by_role("searchbox", name="Find in Policy")
+        count = policies.locator("option").count()
+        search.fill("WORKS 17")
+        expect(policies.locator("option")).to_have_count(1)
+        expect(policies).to_have_value("line 17 of the works")
+        expect(one.page.get_by_label("Validity (days)")).to_have_value("57")
+        search.fill("works")
+        expect(policies).to_have_value("line 17 of the works")
+        search.fill("nothing like it")
+        expect(one.page.get_by_text("Nothing matches.", exact=True)).to_be_visible()
+        expect(policies.locator("option")).to_have_count(count)
+        expect(policies).to_have_value("line 17 of the works")
+        search.press("Enter")
+        search.fill("")
+        expect(one.page.get_by_text("Nothing matches.", exact=True)).to_have_count(0)
+        one.check()
+        one.page.get_by_label("CSR", exact=True).fill(
+            pem("CERTIFICATE REQUEST", make_csr("p256", "line-17.example.com", ["DNS:line-17.example.com"])[1])
+        )
+        one.page.get_by_role("button", name="Sign", exact=True).click()
+        expect(one.page.locator("main")).to_contain_text("line 17 of the works")

@@ -28,7 +28,7 @@ def test_sign_in_and_out(browser: Browser, server: Server, size: tuple[int, int]
         one.page.fill("#username", "alice")
         one.page.fill("#password", "a guess")
         one.page.click("main button.primary")
-        expect(one.page.get_by_role("alert")).to_have_text("wrong username or password")
+        expect(one.page.get_by_role("alert")).to_have_text("Wrong username or password.")
         one.check()
         one.sign_in("alice", "password of alice")
         one.check()
@@ -65,7 +65,7 @@ def test_entries_outlive_a_session(browser: Browser, server: Server, scripts: bo
             # This test's other case may have left sessions behind; the newest but the current one is first.
             other.page.get_by_role("button", name="End the session").first.click()
             expect(other.page.get_by_role("status")).to_contain_text("The session has ended.")
-        one.page.get_by_role("button", name="Generate").click()
+        one.page.get_by_role("button", name="Create policy").click()
         expect(one.page.get_by_role("status")).to_contain_text("ended from another browser")
         if scripts:
             one.check()

@@ -151,7 +151,7 @@ def test_patterns(target: Target, kind: str) -> None:
 
     def attack() -> None:
         refused = target.rest("POST", "/certificates", {"csr": csr, "policy": body["name"]})
-        assert "the policy" in refused.text
+        assert "The policy" in refused.text
         target.rest("POST", "/certificates/preview", {"csr": csr, "policy": body["name"]})
 
     target.survives(attack)

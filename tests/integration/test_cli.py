@@ -15,16 +15,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.auth.second_factor import PURPOSE
 from pikachu.cli.session import done, opened
 from pikachu.config.loading import load
 from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.passkeys import NewPasskey
 from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.second_factors import NewTOTP
+from pikachu.core.sealing import totp_row
 from pikachu.ra.enrollment import Issued
 from pikachu.storage.lock import lock_database
 from pikachu.storage.migrate import SchemaState, schema_state
 from pikachu.x509 import der
 from tests.hostile.target import sampled
-from tests.support.databases import AS_0002, execute
+from tests.support.databases import AS_0002, NOW, event, execute
 from tests.support.odd_requests import GOOD_NAME, KERBEROS, ODD_ATTRIBUTES, signed_csr, vector
 from tests.support.pdf import page_texts
 from tests.support.pki import make_csr
@@ -70,6 +74,37 @@ def test_accounts(alice: Site) -> None:
     assert [row[1] for row in alice.rows("user", "list", "--state", "active")] == ["admin", "alice"]
     assert alice.rows("user", "list", "--state", "deleted") == []
     assert "taken" in alice.refused("user", "add", "Alice", "--email", "b@example.com", "--password-file", "pw")
+
+
+def test_locks_and_second_factors(alice: Site) -> None:
+    """ROL-2: a server that runs beside the command ends its lock; second factors are listed and removed."""
+    with opened(load(alice.path("config.ini"), {})) as app:
+        account = done(app.accounts.find(SYSTEM, "alice"))
+        done(app.sign_in_locks.follow())
+        limits = app.nodes.guess_limits
+        for _ in range(20):
+            limits.password_failed("alice", "192.0.2.1")
+        assert alice.do("user", "unlock", "Alice") == "unlocked alice"
+        assert limits.locked_seconds("alice") > 0
+        done(app.sign_in_locks.follow())
+        assert limits.locked_seconds("alice") == 0
+
+        def seal(row_id: int) -> bytes:
+            return app.sealer.seal(PURPOSE, b"secret", totp_row(row_id, account.id))
+
+        done(app.store.put_totp(NewTOTP(account.id, seal, 1, ()), event(), NOW))
+        for number in (1, 2, 3):
+            device = NewPasskey(account.id, f"key {number}", "ca.example.com", b"%d" % number, b"", 0, b"", number, ())
+            done(app.store.add_passkey(device, 9, event(), NOW))
+    factors = alice.rows("user", "list-second-factors", "alice")
+    assert [row[0] for row in factors] == ["authenticator app", "passkey", "passkey", "passkey"]
+    assert factors[1][2:] == ["key 1", "ca.example.com", factors[1][4], "-"]
+    assert "no passkey" in alice.refused("user", "remove-second-factor", "admin", "--passkey", factors[1][1])
+    alice.do("user", "remove-second-factor", "alice", "--passkey", factors[1][1])
+    assert alice.rows("user", "list-second-factors", "alice") == [factors[0], *factors[2:]]
+    assert alice.do("user", "remove-second-factor", "alice") == "removed the second factors of alice"
+    assert alice.rows("user", "list-second-factors", "alice") == []
+    assert "no account" in alice.refused("user", "unlock", "nobody")
 
 
 def test_revoking_what_an_account_holds(alice: Site) -> None:
@@ -235,13 +270,16 @@ def test_names_of_a_policy(site: Site) -> None:
     (loaded,) = x509.load_pem_x509_certificates(site.do("sign", "star.csr").encode())
     assert loaded.subject.rfc4514_string() == "O=Test,C=US,CN=*.example.org"
     add[2] = "open"
-    site.do(*add, "--other-countries", "--other-name", "UPN", "--other-name", "1.3.6.1.5.2.2")
-    names = (KERBEROS, GOOD_NAME)
-    site.write("usa.csr", signed_csr(KEY, USA, (san(*names),)))
+    names = ("--other-name", "UPN", "--other-name", "1.3.6.1.5.2.2")
+    assert site.run(*add, "--other-countries", *names) == 1
+    assert "two letters" in site.err
+    site.do(*add, "--other-countries", *names, "--override-lint", "devices have codes of three letters")
+    other_names = (KERBEROS, GOOD_NAME)
+    site.write("usa.csr", signed_csr(KEY, USA, (san(*other_names),)))
     assert "two letters" in site.refused("sign", "usa.csr")
     (loaded,) = x509.load_pem_x509_certificates(site.do("sign", "usa.csr", "--policy", "open").encode())
     assert loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.public_bytes() == der.sequence(
-        *names
+        *other_names
     )
     add[2] = "wrong"
     assert "otherName" in site.refused(*add, "--other-name", "e-mail")
@@ -334,6 +372,17 @@ def test_approvals(alice: Site) -> None:
         alice.refused("approval", *arguments)
 
 
+def test_two_approvals(alice: Site) -> None:
+    """ROL-1: commands give one approval of two."""
+    alice.do("policy", "add", "both", "--days", "30", "--extensions", EXTENSIONS, "--system", "--four-eyes")
+    assert alice.run("sign", csr(alice), "--policy", "both") == 0
+    found = re.fullmatch("pending approval ([0-9]+)\n", alice.err)
+    assert found
+    assert alice.run("approval", "approve", found[1]) == 0
+    assert (alice.out, "first of two approvals" in alice.err) == ("", True)
+    assert "console" in alice.refused("approval", "approve", found[1])
+
+
 def test_audit(alice: Site) -> None:
     """INT-1: ``audit verify`` counts the events; a signing command adds one."""
     count = int(alice.do("audit", "verify").split()[0])
@@ -346,7 +395,8 @@ def test_audit_of_a_log_that_was_not_intact(alice: Site) -> None:
     count = int(alice.do("audit", "verify").split()[0])
     database = f"sqlite:///{alice.path('var/db/pikachu.sqlite')}"
     execute(database, "UPDATE audit_events SET actor = 'nobody' WHERE id = 1", "DELETE FROM audit_keys")
-    first, second, head = alice.do("audit", "verify").splitlines()
+    first, second, entries, head = alice.do("audit", "verify").splitlines()
+    assert entries.startswith("The log has ")
     assert first == f"1 events after event {count}, none changed or removed"
     assert second.startswith(f"Events 1 to {count} are not intact")
     assert re.fullmatch(r"The hash of the last event is [0-9a-f]{64}\.", head)
@@ -469,3 +519,35 @@ def test_devices(alice: Site) -> None:
     alice.refused("device", "retire", "999")
     with opened(load(alice.path("config.ini"), {})) as app:
         assert done(app.store.certificate_by_serial(int(serial, 16))).reason is RevocationReason.KEY_COMPROMISE
+
+
+def test_proofs_without_the_database(alice: Site) -> None:
+    """TLG-1: what was kept elsewhere verifies offline, and finds what was cut off; anything altered does not verify."""
+    for name, arguments in {"old.txt": ("checkpoint",), "audit.pub": ("key",)}.items():
+        assert alice.do("audit", *arguments, "--out", name) == ""
+    certificate = alice.do("sign", csr(alice))
+    Path(alice.path("one.crt")).write_text(certificate)
+    alice.do("audit", "prove", serial_of(certificate), "--out", "one.proof")
+    alice.do("audit", "consistency", "old.txt", "--out", "log.proof")
+    alice.do("audit", "checkpoint", "--out", "new.txt")
+    inclusion = ("audit", "verify-proof", "one.proof", "--key", "audit.pub", "--certificate")
+    consistency = ("audit", "verify-proof", "log.proof", "--key", "audit.pub", "--checkpoint")
+    assert "The certificate is entry " in alice.do(*inclusion, "one.crt")
+    assert " begins with the " in alice.do(*consistency, "old.txt")
+    assert "begins with the entries of the checkpoint" in alice.do("audit", "verify", "--checkpoint", "old.txt")
+    other = alice.do("sign", csr(alice))
+    Path(alice.path("other.crt")).write_text(other)
+    assert "does not lead to" in alice.refused(*inclusion, "other.crt")
+    assert "not of" in alice.refused(*consistency, "new.txt")
+    database = f"sqlite:///{alice.path('var/db/pikachu.sqlite')}"
+    execute(
+        database,
+        "DELETE FROM log_entries",
+        "DELETE FROM log_tiles",
+        "DELETE FROM audit_events WHERE id = (SELECT max(id) FROM audit_events)",
+        "UPDATE audit_head SET count = count - 1, hash = (SELECT hash FROM audit_events ORDER BY id DESC LIMIT 1)",
+        "DELETE FROM certificates WHERE id = (SELECT max(id) FROM certificates)",
+        "DELETE FROM certificates WHERE id = (SELECT max(id) FROM certificates)",
+    )
+    alice.do("audit", "verify")
+    assert "the newest entries were cut off" in alice.refused("audit", "verify", "--checkpoint", "new.txt")

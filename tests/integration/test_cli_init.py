@@ -126,6 +126,15 @@ def test_the_https_certificate_is_in_the_database(founded: Site) -> None:
     assert founded.do("revoke", serial) == f"revoked {serial}"
 
 
+def test_the_revocation_of_an_issuing_ca_is_confirmed(site: Site) -> None:
+    """CAR-1: a wrong serial number must not end a CA."""
+    site.do("init", *SMALL)
+    serial = f"{certificates(site, 'subca_ec.crt')[0].serial_number:x}"
+    assert "--confirm issuing_ca" in site.refused("revoke", serial)
+    assert site.do("revoke", serial, "--confirm", "issuing_ca") == f"revoked {serial}"
+    assert site.do("revoke", serial) == f"revoked {serial}"
+
+
 def test_a_second_run_leaves_everything(founded: Site) -> None:
     """INIT-1: it never overwrites a file, and lists the files it left unchanged."""
     files = {path: path.read_bytes() for path in founded.path("var/pki").iterdir()}

@@ -23,6 +23,12 @@ from tests.support.server import Client, Server, running_server
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PASSWORD = "correct horse battery"
+#: Paths of the reference that answer with another file than JSON, and its first bytes.
+FILES = {
+    "/reports/": b"Report,",
+    "/audit-checkpoint": b"pikachu-ca/",
+    "/audit-consistency": b"pikachu-ca/consistency-proof@v1",
+}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -105,8 +111,9 @@ def test_reference(server: Server, folder: Path) -> None:
         filled = text.replace("--header @token", f"--header 'Authorization: Bearer {token}'")
         result = subprocess.run(["bash", "-ec", filled], cwd=folder, capture_output=True, timeout=60, check=False)
         assert result.returncode == 0, (text, result.stdout[-500:], result.stderr[-2000:])
-        # Reports are files.
-        assert result.stdout.startswith(b"Report,") if "/reports/" in text else json.loads(result.stdout)
+        # Reports, checkpoints and proofs are files.
+        start = next((start for part, start in FILES.items() if part in text), None)
+        assert json.loads(result.stdout) if start is None else result.stdout.startswith(start), text
 
 
 def test_every_command(server: Server, folder: Path) -> None:
@@ -116,10 +123,10 @@ def test_every_command(server: Server, folder: Path) -> None:
         browser = Browser(client, f"localhost:{server.ports['https']}")
         browser.sign_in("alice")
         found = commands(browser.ask("/apis"))
-    assert {program for program, _ in found} == {"curl", "openssl", "pki", "sscep", "estclient"}
+    assert {program for program, _ in found} == {"curl", "openssl", "pki", "sscep", "estclient", "powershell"}
     done = 0
     for program, text in found:
-        if program in ("sscep", "estclient"):
+        if program in ("sscep", "estclient", "powershell"):
             continue
         filled = text.replace("--user alice", f"--user 'alice:{PASSWORD}'").replace(":PASSWORD", f":'{PASSWORD}'")
         issued = folder / "issued.json"

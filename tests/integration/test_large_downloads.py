@@ -32,8 +32,7 @@ def large_crl(ca: Identity, number: int, count: int = ENTRIES) -> bytes:
     tbs = tbs_cert_list(
         algorithm=signature_algorithm(ca.key),
         issuer_der=ca.subject_der,
-        this_update=now,
-        next_update=now + timedelta(days=7),
+        updates=(now, now + timedelta(days=7)),
         entries=some * (count // 1000),
         number=number,
         authority_key_identifier=ca.key_identifier,

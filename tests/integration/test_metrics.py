@@ -142,8 +142,15 @@ def test_names(monitored: Monitored) -> None:
     families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     own = {name: kind for name, kind in families.items() if not name.startswith("pikachu_process_")}
     assert own.items() <= {name: metric.kind for name, metric in METRICS.items()}.items()
-    # Those of Vault need Vault, and nobody has been refused by every metric yet.
+    # Vault, MQTT and parts of CRLs are off, nobody has been refused by every metric yet, and no backup was made.
     assert {name for name in METRICS if name not in own} <= {
+        "pikachu_backup_last_success_timestamp_seconds",
+        "pikachu_backup_failing_since_timestamp_seconds",
+        *(name for name in METRICS if name.startswith("pikachu_crl_part")),
+        "pikachu_mqtt_connected",
+        "pikachu_mqtt_connections_total",
+        "pikachu_mqtt_messages_total",
+        "pikachu_mqtt_outstanding",
         "pikachu_vault_reachable",
         "pikachu_vault_outages_total",
         "pikachu_issuance_failures_total",
@@ -203,7 +210,11 @@ def test_rules(tmp_path: Path) -> None:
         text = text.replace(f"/etc/prometheus/{name}", str(tmp_path / name))
     (tmp_path / "prometheus.yml").write_text(text, encoding="utf-8")
     (tmp_path / "test.yml").write_text(_RULE_TEST, encoding="utf-8")
-    for arguments in (("check", "config", "--syntax-only", "prometheus.yml"), ("test", "rules", "test.yml")):
+    (tmp_path / "days.yml").write_text(_RULE_TEST_OF_DAYS, encoding="utf-8")
+    for arguments in (
+        ("check", "config", "--syntax-only", "prometheus.yml"),
+        ("test", "rules", "test.yml", "days.yml"),
+    ):
         ended = subprocess.run(
             ["promtool", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
@@ -217,7 +228,11 @@ tests:
   - interval: 1m
     input_series:
       - series: pikachu_crl_next_update_timestamp_seconds{ca="ec",key="00",instance="a"}
-        values: 90000+0x60
+        values: 90000+0x300
+      - series: pikachu_crl_part_next_update_timestamp_seconds{ca="ec",key="00",part="shards",instance="a"}
+        values: 90000+0x300
+      - series: pikachu_crl_part_next_update_timestamp_seconds{ca="ec",key="00",part="delta",instance="a"}
+        values: 6000+0x300
       - series: pikachu_pool_threads_lost{pool="token",instance="a"}
         values: 0 0 1+0x60
       - series: pikachu_check_state{check="signer",state="unavailable",instance="a"}
@@ -227,6 +242,26 @@ tests:
         alertname: PikachuCRLExpires
       - eval_time: 80m
         alertname: PikachuCRLExpires
+        exp_alerts:
+          - exp_labels: {severity: critical, ca: ec, key: "00", instance: a}
+            exp_annotations:
+              summary: The CRL of ec expires within a day; brokers will refuse every client.
+      - eval_time: 60m
+        alertname: PikachuShardedCRLExpires
+      - eval_time: 80m
+        alertname: PikachuShardedCRLExpires
+        exp_alerts:
+          - exp_labels: {severity: critical, ca: ec, key: "00", part: shards, instance: a}
+            exp_annotations:
+              summary: A sharded CRL of ec expires within a day; clients that fetch it will refuse its certificates.
+      - eval_time: 99m
+        alertname: PikachuDeltaCRLExpired
+      - eval_time: 110m
+        alertname: PikachuDeltaCRLExpired
+        exp_alerts:
+          - exp_labels: {severity: warning, ca: ec, key: "00", part: delta, instance: a}
+            exp_annotations:
+              summary: The delta CRL of ec has expired; clients don't learn of new revocations from it.
       - eval_time: 10m
         alertname: PikachuThreadsLost
         exp_alerts:
@@ -235,4 +270,54 @@ tests:
               summary: Calls of token don't return on a; restart it if that lasts.
       - eval_time: 10m
         alertname: PikachuNotReady
+"""
+_RULE_TEST_OF_DAYS: Final = """\
+rule_files: [alerts.yml]
+evaluation_interval: 1h
+tests:
+  - interval: 1h
+    input_series:
+      - series: pikachu_build_info{version="1",instance="a"}
+        values: 1+0x100
+      - series: pikachu_build_info{version="1",instance="b"}
+        values: 1+0x100
+      - series: pikachu_backup_last_success_timestamp_seconds{instance="a"}
+        values: 3600+0x100
+      - series: pikachu_backup_failing_since_timestamp_seconds{instance="b"}
+        values: _x20 72000+0x50 stale
+      - series: pikachu_notice_messages_total{channel="mail",result="failed",instance="a"}
+        values: 0x10 2+0x90
+    alert_rule_test:
+      - eval_time: 48h
+        alertname: PikachuBackupOld
+      - eval_time: 51h
+        alertname: PikachuBackupOld
+        exp_alerts:
+          - exp_labels: {severity: warning, instance: a}
+            exp_annotations:
+              summary: The last backup of a is older than two days; run `pikachu backup`.
+      - eval_time: 40h
+        alertname: PikachuNoBackup
+      - eval_time: 50h
+        alertname: PikachuNoBackup
+        exp_alerts:
+          - exp_labels: {severity: warning, version: "1", instance: b}
+            exp_annotations:
+              summary: b has no backup yet; run `pikachu backup`.
+      - eval_time: 19h
+        alertname: PikachuBackupFails
+      - eval_time: 30h
+        alertname: PikachuBackupFails
+        exp_alerts:
+          - exp_labels: {severity: warning, instance: b}
+            exp_annotations:
+              summary: Backups of b fail; the event of the failure says why.
+      - eval_time: 11h
+        alertname: PikachuNoticesFail
+        exp_alerts:
+          - exp_labels: {severity: warning, channel: mail, instance: a}
+            exp_annotations:
+              summary: Notices by mail were given up on a; the page Notices says why.
+      - eval_time: 90h
+        alertname: PikachuNoticesFail
 """

@@ -132,7 +132,7 @@ def test_health(server: Server, identity: Identity, listener: str) -> None:
     ready = json.loads(ask(server, identity, listener, "/readyz").body)
     assert ready["status"] == "ok"
     states = ready["checks"]
-    assert {name for name, state in states.items() if state == "disabled"} == {"pkcs11", "vault", "ldap"}
+    assert {name for name, state in states.items() if state == "disabled"} == {"pkcs11", "vault", "ldap", "mqtt"}
     assert set(states.values()) == {"ok", "disabled"}
 
 

@@ -21,6 +21,8 @@ from tests.support.scep_client import csr, new_client
 from tests.support.server import Server, running_server, wait_until
 
 PUBLIC_URL = "http://ca.example.com:8080"
+# Without it, a command revokes no issuing CA.
+CONFIRMED = ("--confirm", "issuing_ca")
 #: What another process changes is known to a running server within a second; the rest is the machine's.
 WITHIN_SECONDS = 60.0
 
@@ -62,7 +64,7 @@ def test_a_ca_is_revoked_beside_a_running_server(tmp_path: Path) -> None:
         wait_until(lambda: server.ask("http", "/crl/root.crl").status == 200, "the root's CRL is published")
         assert chain_status(server, certificate) == "good"
         begun = time.monotonic()
-        server.run("revoke", f"{certificate.serial_number:x}", "--reason", "cACompromise")
+        server.run("revoke", f"{certificate.serial_number:x}", "--reason", "cACompromise", *CONFIRMED)
         wait_until(lambda: chain_status(server, certificate) == "revoked", "OCSP says revoked", WITHIN_SECONDS)
         listed = x509.load_der_x509_crl(rotated.get("/crl/root.crl"))
         assert [one.serial_number for one in listed] == [certificate.serial_number]
@@ -109,7 +111,7 @@ def test_a_certificate_with_addresses_is_adopted(tmp_path: Path) -> None:
             assert chain_status(server, certificate) == "good"
             assert rotated.ocsp_status(leaf, certificate) == "good"
         rotated.enroll("SCEP")
-        server.run("revoke", f"{before.serial_number:x}", "--reason", "superseded")
+        server.run("revoke", f"{before.serial_number:x}", "--reason", "superseded", *CONFIRMED)
         wait_until(lambda: chain_status(server, before) == "revoked", "the former certificate is revoked")
         rotated.enroll("REST")
         server.stop()

@@ -13,13 +13,16 @@ from cryptography.x509 import ocsp
 
 from pikachu.cli.session import done
 from pikachu.storage.migrate import migrate
+from tests.support.crl_parts import WITH_PARTS, check_listed, check_revocation, issue_named
 from tests.support.databases import postgresql_server
+from tests.support.deferreds import result_of
 from tests.support.fleet import basic, certificate_of, enroll, ocsp_status, on_crl
 from tests.support.intents import begin_only
 from tests.support.pki import make_csr
 from tests.support.ports import free_ports
 from tests.support.server import Client, Server, end, make_server, wait_until
 from tests.support.site import PASSWORD
+from tests.support.stack import build_core
 
 pytestmark = pytest.mark.interop
 
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.interop
 @pytest.fixture(scope="module")
 def new_url() -> Iterator[Callable[[], str]]:
     """Makes an empty database of a PostgreSQL server of these tests' own."""
-    with postgresql_server() as make:
+    with postgresql_server(migrated=False) as make:
         yield make
 
 
@@ -93,6 +96,23 @@ def test_life_of_a_certificate(server: Server, url: str) -> None:
 
     assert "Traceback" not in server.log + server.console
     assert url not in server.log + server.console
+
+
+def test_deltas_and_shards(tmp_path: Path, url: str) -> None:
+    """A revocation is on both within a second, also after a restart (CRL-D)."""
+    migrate(url)
+    stack = build_core(tmp_path / "ca", changes={("DATABASE", "url"): url, **WITH_PARTS})
+    try:
+        result_of(stack.app.publisher.begin())
+        listed = check_revocation(stack)
+        stack = stack.restart()
+        result_of(stack.app.publisher.begin())
+        late = issue_named(stack, stack.issuer())
+        stack.revoke(late)
+        stack.clock.advance(1)
+        check_listed(stack, stack.issuer(), listed, late)
+    finally:
+        stack.close()
 
 
 def test_two_servers_of_one_name(tmp_path: Path, new_url: Callable[[], str]) -> None:

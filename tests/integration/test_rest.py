@@ -52,7 +52,23 @@ def test_a_body_too_long(api: API) -> None:
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = json.loads(answer.body)
     assert (problem["status"], problem["type"]) == (413, "about:blank")
-    assert problem["detail"] == "the request's body is too long"
+    assert problem["detail"] == "The request's body is too long."
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind", "text"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8", b"This server accepts 1,024 KiB."),
+        ("*/*", "text/plain; charset=utf-8", b"the request's body is too long"),
+        ("text/html;q=0", "text/plain; charset=utf-8", b"the request's body is too long"),
+    ],
+)
+def test_a_form_too_long(api: API, accept: str, kind: str, text: bytes) -> None:
+    """UI-5: a browser gets a page, with the headers of pages; programs get a line."""
+    answer = api.ask("POST", "/csrs/upload", "A" * (1 << 20), Accept=accept)
+    assert (answer.status, answer.headers["Content-Type"]) == (413, kind)
+    assert text in answer.body
+    assert ("default-src 'none'" in answer.headers.get("Content-Security-Policy", "")) == (b"<html" in answer.body)
 
 
 def test_a_thousand(api: API) -> None:

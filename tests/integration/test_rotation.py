@@ -114,12 +114,20 @@ def test_an_announced_generation_is_served(rotated: RotatedServer) -> None:
     assert rotated.ocsp_status(Identity(rotated.server.files.root.key, link, None), new) == "good"
 
 
+def thread_states(pid: int) -> Iterator[str]:
+    """The letter of the state of each thread (proc(5)); its name before that may hold any character."""
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield path.read_text().rpartition(")")[2].split()[0]
+
+
 def stop_between_writes(rotated: RotatedServer) -> None:
     """Stop the server's process at a moment at which it holds no lock of the database."""
     process = rotated.server.running
 
     def stopped() -> bool:
         process.send_signal(signal.SIGSTOP)
+        # Its threads stop one by one, and another may still take the lock.
+        wait_until(lambda: set(thread_states(process.pid)) == {"T"}, "all threads are stopped")
         connection = sqlite3.connect(rotated.server.folder / "pikachu.sqlite", timeout=0, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from OpenSSL import SSL
 
-from pikachu.http.peer import channel_bindings, peer_certificate, peer_common_name
+from pikachu.http.peer import channel_bindings, common_name, peer_certificate
 from pikachu.http.request import BoundedRequest, Site
 from pikachu.http.responses import send
 from pikachu.server.listeners import ClientCertificates, TLSContextSource
@@ -41,7 +41,7 @@ class Peer(Resource):
     def render(self, request: BoundedRequest) -> int:
         self.bindings = channel_bindings(request.transport)
         self.certificate = peer_certificate(request.transport)
-        self.name = peer_common_name(request.transport)
+        self.name = common_name(self.certificate)
         if request.path == b"/wait":
             self.waiting.append(request)
         else:

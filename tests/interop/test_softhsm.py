@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
+from typing import Final
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,18 +20,20 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pikachu.signers.references import read_reference
 from tests.support.est import PASSWORD, PREFIX, certificates_in
 from tests.support.est_live import LiveEST
-from tests.support.interop import require
+from tests.support.interop import missing, require
 from tests.support.lint import check_chain
-from tests.support.pki import Identity
+from tests.support.pki import Identity, make_csr
 from tests.support.rotation import RotatedServer
 from tests.support.scep_live import challenge, rsa_key_file, run, strongswan, verify
-from tests.support.server import end, make_server, wait_until
+from tests.support.server import Answer, Server, end, make_server, wait_until
 from tests.support.site import Site, empty_site
-from tests.support.softhsm import forget_tokens, library, soft_token
+from tests.support.softhsm import TOKEN, SoftToken, forget_tokens, library, soft_token
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hsm.md"
+P11_SERVER: Final = Path("/usr/libexec/p11-kit/p11-kit-server")
+P11_CLIENT: Final = next(iter(glob("/usr/lib/*/pkcs11/p11-kit-client.so")), None)
 BLOCK = re.compile(r"^```(sh|ini)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -103,6 +109,85 @@ def test_slow_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         wait_until(lambda: made.ask("http", "/readyz").status == 200, "the server is ready")
     finally:
         end(made)
+
+
+@dataclass
+class TokenDaemon:
+    """A token behind p11-kit's server, as one that is on the network: the module is p11-kit's client."""
+
+    token: SoftToken
+    socket: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """Return the value of the client's variable ``P11_KIT_SERVER_ADDRESS``."""
+        return f"unix:path={self.socket}"
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self.socket.unlink(missing_ok=True)
+        arguments = ("-f", "-n", str(self.socket), "--provider", str(self.token.module), f"pkcs11:token={TOKEN}")
+        self.process = subprocess.Popen([P11_SERVER, *arguments], start_new_session=True, stdout=subprocess.DEVNULL)
+        wait_until(self.socket.exists, "p11-kit listens")
+
+    def signal(self, number: int) -> None:
+        """Send it, and the processes of its connections, a signal."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenDaemon]:
+    """A new token."""
+    token = soft_token(tmp_path / "token", monkeypatch)
+    if not P11_SERVER.exists() or P11_CLIENT is None:
+        missing("p11-kit's server and client are not installed")
+    made = TokenDaemon(token, tmp_path / "p11-kit")
+    yield made
+    made.kill()
+
+
+def test_remote_token(daemon: TokenDaemon, tmp_path: Path) -> None:
+    """A module that hangs and one whose daemon was restarted: 503 meanwhile, and recovery without a restart here."""
+    changes = {**daemon.token.settings(ec="pikachu-ec"), ("PKCS11", "module"): str(P11_CLIENT)}
+    made = make_server(tmp_path / "server", changes=changes)
+    daemon.token.import_key(made.files.issuers["ec"].key, "pikachu-ec")
+    (made.folder / "ec.key").unlink()
+    try:
+        made.start(variables={"P11_KIT_SERVER_ADDRESS": daemon.address})
+        LiveEST(made).account("alice")
+        listed = enroll(made)
+        assert listed.status == 200
+        wait_until(lambda: made.ask("http", "/readyz").status == 200, "the server is ready")
+        daemon.signal(signal.SIGSTOP)
+        refused = enroll(made)
+        assert (refused.status, "Retry-After" in refused.headers) == (503, True)
+        assert made.ask("http", "/healthz").status == 200
+        wait_until(lambda: made.ask("http", "/readyz").status == 503, "/readyz notices")
+        daemon.signal(signal.SIGCONT)
+        wait_until(lambda: enroll(made).status == 200, "the CA issues again")
+        daemon.kill()
+        assert enroll(made).status == 503
+        daemon.start()
+        wait_until(lambda: enroll(made).status == 200, "the CA has found the token again")
+    finally:
+        end(made)
+
+
+def enroll(server: Server) -> Answer:
+    """Enroll over EST, as alice."""
+    credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/pkcs10"}
+    body = base64.b64encode(make_csr()[1])
+    return server.ask("https", f"{PREFIX}/simpleenroll", "POST", body, headers)
 
 
 def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

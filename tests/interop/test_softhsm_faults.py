@@ -17,6 +17,7 @@ from pikachu.http.tree import Tree
 from pikachu.server.downloads import download_tree
 from tests.protocols.ocsp.server import OCSPServer
 from tests.support import ocsp
+from tests.support.crl_parts import WITH_PARTS, check_listed, check_revocation, issue_named
 from tests.support.deferreds import result_of
 from tests.support.est import EST, est_site
 from tests.support.pki import make_csr, make_key
@@ -68,9 +69,10 @@ class TokenCA:
 
 @pytest.fixture
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenCA]:
-    """An EC and an RSA CA in one token, and the account alice."""
+    """An EC and an RSA CA in one token, with delta CRLs and shards, and the account alice."""
     token = soft_token(tmp_path / "token", monkeypatch)
-    files = make_files(tmp_path / "ca", ("p256", "rsa2048"), changes=token.settings(ec="pikachu-ec", rsa="pikachu-rsa"))
+    changes = {**token.settings(ec="pikachu-ec", rsa="pikachu-rsa"), **WITH_PARTS}
+    files = make_files(tmp_path / "ca", ("p256", "rsa2048"), changes=changes)
     for number, name in enumerate(("ec", "rsa"), 1):
         token.import_key(files.issuers[name].key, f"pikachu-{name}", number)
         (files.folder / f"{name}.key").unlink()
@@ -196,6 +198,22 @@ def test_lost_sessions(ca: TokenCA, disturb: Callable[[TokenCA], None]) -> None:
         assert ca.est_status()[0] == 200
         disturb(ca)
     assert ca.est_status()[0] == 200
+
+
+def test_deltas_and_shards_are_signed_in_the_token(ca: TokenCA) -> None:
+    """A revocation is on both within a second; those of an outage follow when the token is back (CRL-D)."""
+    stack = ca.stack
+    for name in ("ec", "rsa"):
+        issuer = stack.issuer(name)
+        listed, late = check_revocation(stack, name), issue_named(stack, issuer)
+        ca.token.take_away()
+        stack.revoke(late)
+        stack.clock.advance(1)
+        check_listed(stack, issuer, listed)
+        ca.token.bring_back()
+        wait_until(lambda: ca.ready()[0] == "ok", "the token is back")
+        stack.clock.advance(11)
+        check_listed(stack, issuer, listed, late)
 
 
 def test_a_wrong_pin_is_tried_once(ca: TokenCA) -> None:

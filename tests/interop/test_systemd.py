@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.config.loading import load
 from tests.support.interop import require
 from tests.support.server import DEADLINE, ROOT, Server, accepts, command, end, environment, make_server, wait_until
 
@@ -24,7 +26,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("name", ["pikachu.service", "pikachu-healthcheck.service"])
+@pytest.mark.parametrize("name", ["pikachu.service", "pikachu-healthcheck.service", "pikachu-crl-agent.service"])
 def test_hardening(name: str) -> None:
     """OPS-1: systemd finds the services' exposure low."""
     done = _run("systemd-analyze", "security", "--offline=true", "--threshold=20", str(UNITS / name))
@@ -45,6 +47,21 @@ def test_units_are_valid(tmp_path: Path) -> None:
     done = _run("systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in names))
     # Units of other packages may have findings of their own.
     assert not [line for line in done.stderr.splitlines() if "pikachu" in line], done.stderr
+
+
+def test_the_configuration_for_the_units(tmp_path: Path) -> None:
+    """OPS-1: the command of docs/deployment.md puts every file where the service may write."""
+    text = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    found = re.search(r"^sed -i .* (/etc/pikachu/config\.ini)$", text, re.MULTILINE)
+    assert found
+    path = tmp_path / "config.ini"
+    path.write_text((ROOT / "config.ini").read_text("utf-8"))
+    subprocess.run(shlex.split(found[0].replace(found[1], str(path))), check=True, timeout=60)
+    config = load(path, {})
+    files = [config.paths.db_path, config.paths.crl_path, config.https.ssl_cert, config.ca.root_key_path]
+    assert all(str(file).startswith("/var/lib/pikachu/") for file in files)
+    assert str(config.logging.log_file) == "/var/log/pikachu/pikachu.log"
+    assert "= var/" not in path.read_text("utf-8")
 
 
 def test_sockets_name_listeners() -> None:

@@ -16,6 +16,7 @@ from pikachu.http.tree import Tree
 from pikachu.server.downloads import download_tree
 from tests.protocols.ocsp.server import OCSPServer
 from tests.support import ocsp, scep_client
+from tests.support.crl_parts import WITH_PARTS, check_listed, check_revocation, issue_named
 from tests.support.deferreds import result_of
 from tests.support.est import EST, est_site
 from tests.support.lint import check_certificate
@@ -23,7 +24,7 @@ from tests.support.pki import make_csr
 from tests.support.relay import Fault, Relay
 from tests.support.scep import SCEP, scep_site
 from tests.support.server import wait_until
-from tests.support.stack import Stack, ask, make_files, open_stack
+from tests.support.stack import Changes, Stack, ask, make_files, open_stack
 from tests.support.vault import PKI_POLICY, POLICY, OpenBao, openbao
 from tests.support.visitor import make_pages
 
@@ -89,9 +90,18 @@ class VaultCA:
 
 @contextmanager
 def vault_ca(
-    bao: OpenBao, folder: Path, *, key_type: str = "p256", keeps_file: bool = False, **settings: str
+    bao: OpenBao,
+    folder: Path,
+    *,
+    key_type: str = "p256",
+    keeps_file: bool = False,
+    changes: Changes | None = None,
+    **settings: str,
 ) -> Iterator[VaultCA]:
-    """Run a CA in memory whose key was imported; with ``signer="pki"`` into the PKI engine, too."""
+    """Run a CA in memory whose key was imported; with ``signer="pki"`` into the PKI engine, too.
+
+    :param changes: of other sections than [VAULT].
+    """
     mount = f"pki-{folder.name}" if settings.get("signer") == "pki" else ""
     role = bao.approle(PKI_POLICY if mount else POLICY)
     with Relay(bao.port) as relay:
@@ -102,7 +112,8 @@ def vault_ca(
             **({"pki_ec_path": mount, "pki_rsa_path": mount, "role_default": "all"} if mount else {}),
             **settings,
         }
-        files = make_files(folder / "ca", (key_type,), changes=bao.settings(role, port=relay.port, **more))
+        changes = {**(changes or {}), **bao.settings(role, port=relay.port, **more)}
+        files = make_files(folder / "ca", (key_type,), changes=changes)
         for name, issuer in files.issuers.items():
             bao.take(f"{name}-{folder.name}", issuer.key)
             if mount:
@@ -139,6 +150,22 @@ def test_everything_is_signed_in_vault(bao: OpenBao, tmp_path: Path, key_type: s
         scep = SCEP(stack, scep_site(stack))
         reply = scep.enroll_scep(scep.client(), challenge=scep.admin_challenge())
         check_certificate(scep.leaf(reply), stack.issuer().chain)
+
+
+def test_deltas_and_shards_are_signed_in_vault(bao: OpenBao, tmp_path: Path) -> None:
+    """A revocation is on both within a second; those that Vault could not sign follow when it is back (CRL-D)."""
+    with vault_ca(bao, tmp_path, changes=WITH_PARTS) as ca:
+        stack, issuer = ca.stack, ca.stack.issuer()
+        listed, late = check_revocation(stack), issue_named(stack, issuer)
+        ca.relay.become(Fault.REFUSED)
+        stack.revoke(late)
+        stack.clock.advance(1)
+        check_listed(stack, issuer, listed)
+        ca.relay.become(Fault.NONE)
+        for _ in range(4):
+            ca.tend()
+        stack.clock.advance(11)
+        check_listed(stack, issuer, listed, late)
 
 
 def test_without_fallback_nothing_is_issued(bao: OpenBao, tmp_path: Path) -> None:

@@ -174,7 +174,8 @@ def test_the_whole_chain_is_verified(tmp_path: Path, prepare: Callable[[Server],
         rotated.revoke(revoked)
         assert decisions(revoked) == nobody
         serial = f"{current_ca.serial_number:x}"
-        assert rotated.server.run("revoke", serial, "--reason", "cACompromise") == f"revoked {serial}\n"
+        done = rotated.server.run("revoke", serial, "--reason", "cACompromise", "--confirm", "issuing_ca")
+        assert done == f"revoked {serial}\n"
         wait_until(lambda: not verifiers["java"](current), "OCSP says that the CA is revoked")
         assert decisions(current) == nobody
         assert decisions(former) == everybody

@@ -139,4 +139,6 @@ def test_idevids_of_approvals(tmp_path: Path) -> None:
         with pytest.raises(PolicyViolation):
             result_of(app.registration.approve(SYSTEM, waiting.id))
         result_of(app.identity_lists.replace(SYSTEM, 1, "SERIAL 1"))
-        assert result_of(app.registration.approve(SYSTEM, waiting.id)).common_name == "any name"
+        record = result_of(app.registration.approve(SYSTEM, waiting.id))
+        assert record is not None
+        assert record.common_name == "any name"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.policies import Policy, PolicyLimits
+from pikachu.core.sentences import sentence
 from pikachu.x509 import der
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CHALLENGE_PASSWORD
@@ -86,7 +87,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     for name, limits in policies.items():
         text = OWN_NAMES if name == "own names" else DEFAULT_EXTENSIONS
-        result_of(stack.app.policy_administration.add(SYSTEM, Policy(0, name, 30, text, system=True, limits=limits)))
+        policy = Policy(0, name, 30, text, system=True, limits=limits)
+        override = "Countries have other codes here." if limits.other_countries else None
+        result_of(stack.app.policy_administration.add(SYSTEM, policy, override=override))
     yield Server(stack, est, SCEP(stack, scep_site(stack)), make_rest(stack))
     stack.close()
 
@@ -162,7 +165,7 @@ def test_names_that_are_copied_are_held_to_the_rules(server: Server, name: str) 
     line = refused(server.enroll(csr), 400)
     response = server.rest.call("POST", "/certificates", server.rest_body(csr), who="alice")
     assert response.status in (400, 422)
-    assert server.preview(csr)["refusal"]["detail"] == line.rstrip()
+    assert server.preview(csr)["refusal"]["detail"] == sentence(line.rstrip())
     client = server.scep.client()
     challenge = attribute(CHALLENGE_PASSWORD, der.printable_string(server.scep.admin_challenge()))
     message = client.pkcs_req(signed_csr(client.key, "CN=odd", (*BAD_NAMES[name], challenge)))

@@ -34,6 +34,52 @@ _ARGUMENTS: Final = [
 ]
 
 
+#: Returns the targets that are hard to hit: WCAG 2.2, 2.5.8 (AA) with its exceptions for spacing and for text; charts
+#: have the same links in their tables.
+_HARD_TARGETS: Final = """() => {
+  // Headings that stay in sight would lie over the rows that were scrolled below them.
+  const scrolled = scrollY;
+  scrollTo({ top: 0, behavior: "instant" });
+  const box = (element) => (element.closest("label") ?? element).getBoundingClientRect();
+  const inText = (element) => {
+    if (getComputedStyle(element).display !== "inline") return false;
+    let block = element.parentElement;
+    while (getComputedStyle(block).display === "inline") block = block.parentElement;
+    return [...block.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  };
+  const seen = (one) => one.checkVisibility({ visibilityProperty: true }) && getComputedStyle(one).clipPath === "none";
+  // By a dialog or a menu that is open.
+  const isCovered = ({ element, box: { left, right, top, bottom } }) => {
+    const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+    return hit !== null && !hit.contains(element) && !(element.closest("label") ?? element).contains(hit);
+  };
+  const all = [...document.querySelectorAll("a[href], button, select, summary, textarea, input:not([type=hidden])")]
+    .filter((one) => !one.closest("svg") && seen(one))
+    .map((element) => ({ element, box: box(element) }))
+    .filter((one) => one.box.width > 0 && one.box.height > 0 && one.box.right > 0 && !isCovered(one));
+  const small = (one) => Math.min(one.box.width, one.box.height) < 23.5;
+  const near = (one, other) => {
+    if (one.element.contains(other.element) || other.element.contains(one.element)) return false;
+    const center = ({ box }) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+    const [x, y] = center(one);
+    if (small(other)) return Math.hypot(center(other)[0] - x, center(other)[1] - y) < 24;
+    const away = (from, to, at) => Math.max(from - at, 0, at - to);
+    return Math.hypot(away(other.box.left, other.box.right, x), away(other.box.top, other.box.bottom, y)) < 12;
+  };
+  const hard = all
+    .filter((one) => small(one) && !inText(one.element) && all.some((other) => other !== one && near(one, other)))
+    .map(({ element, box }) => `${element.outerHTML.slice(0, 120)}: ${box.width} x ${box.height}`);
+  scrollTo({ top: scrolled, behavior: "instant" });
+  return hard;
+}"""
+#: Returns texts with a mark of code that was shown as it is.
+_RAW_MARKS: Final = """() => {
+  const copy = document.body.cloneNode(true);
+  copy.querySelectorAll("pre, code, textarea, script").forEach((one) => one.remove());
+  return copy.textContent.match(/.{0,40}`.{0,40}/g) ?? [];
+}"""
+
+
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window."""
@@ -81,10 +127,13 @@ class Window:
         self.page.wait_for_url(re.compile(r"^(?!.*/confirm)"))
 
     def check(self) -> None:
-        """That nothing went wrong, the page fits its width, and axe finds nothing serious (UI-4)."""
+        """That nothing went wrong, the page fits, its targets can be hit, and axe finds nothing serious (UI-4)."""
         assert self.wrong == []
         fits = self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert fits, f"{self.page.url} is wider than its window"
+        hard = self.page.evaluate(_HARD_TARGETS)
+        assert hard == [], (self.page.url, hard)
+        assert self.page.evaluate(_RAW_MARKS) == [], self.page.url
         found = Axe().run(self.page)
         serious = [
             f"{one['id']}: {node['html'][:200]}"
@@ -94,9 +143,21 @@ class Window:
         ]
         assert serious == [], f"{self.page.url}: {serious}"
 
-    def picture(self, path: Path) -> None:
-        """Save the whole page as a PNG."""
-        self.page.screenshot(path=path, full_page=True)
+    def picture(self, path: Path, most: int | None = None) -> None:
+        """Save the whole page as a PNG, or its upper part.
+
+        :param most: pixels of height.
+        """
+        if most is None:
+            self.page.screenshot(path=path, full_page=True)
+            return
+        size = self.page.viewport_size
+        assert size is not None
+        height = int(self.page.evaluate("document.documentElement.scrollHeight"))
+        self.page.set_viewport_size({"width": size["width"], "height": min(height, most)})
+        # A machine that is busy takes its time.
+        self.page.screenshot(path=path, timeout=90_000)
+        self.page.set_viewport_size(size)
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from secrets import randbits, token_bytes
 from typing import Any, Final, TypeVar
 
@@ -16,6 +21,7 @@ from twisted.python.failure import Failure
 
 from sqlalchemy import create_engine, text
 
+from pikachu.core.approvals import Approver
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method
@@ -35,8 +41,62 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0027: no passkeys.
+#: The approver at the console.
+CONSOLE: Final = Approver("cli (root)", None, allows_own=False)
+
+#: Statements that make a database of this version one of version 0037: no indexes of pending CSRs.
+AS_0037: Final = (
+    *(f"DROP INDEX {name}" for name in ("csrs_pending", "csrs_pending_owner")),
+    "UPDATE pikachu_schema SET version_num = '0037'",
+)
+#: And one of version 0036: no overrides of lint.
+AS_0036: Final = (
+    *AS_0037,
+    "DROP TABLE lint_overrides",
+    *(f"ALTER TABLE {name} DROP COLUMN lint_override" for name in ("policies", "default_policy")),
+    "UPDATE pikachu_schema SET version_num = '0036'",
+)
+#: And one of version 0035: no delta CRLs and no shards.
+AS_0035: Final = (
+    *AS_0036,
+    *(f"DROP TABLE {name}" for name in ("crl_parts", "crl_shards", "expired_crl_entries")),
+    "DROP INDEX crl_entries_shard",
+    "DROP INDEX status_changes_issuer",
+    *(f"ALTER TABLE {name} DROP COLUMN shard" for name in ("crl_entries", "status_changes")),
+    "UPDATE pikachu_schema SET version_num = '0035'",
+)
+#: And one of version 0031: no notices.
+AS_0031: Final = (
+    *AS_0035,
+    *(f"DROP TABLE {name}" for name in ("notice_messages", "noticed", "notice_rules")),
+    "UPDATE pikachu_schema SET version_num = '0031'",
+)
+#: And one of version 0029: no messages about revocations.
+AS_0029: Final = (
+    *AS_0031,
+    *(f"DROP TABLE {name}" for name in ("revocation_messages", "message_cursors")),
+    "UPDATE pikachu_schema SET version_num = '0029'",
+)
+#: And one of version 0033, which came before that: no first approvals, nobody who made requests.
+AS_0033: Final = (
+    *AS_0029,
+    *(
+        f"ALTER TABLE requests DROP COLUMN {name}"
+        for name in ("approvals", "requester_ids", "first_approver_id", "first_approved_by", "first_approved_at")
+    ),
+    *(f"ALTER TABLE {name} DROP COLUMN created_by_id" for name in ("challenges", "batches")),
+    "UPDATE pikachu_schema SET version_num = '0033'",
+)
+#: And one of version 0028: no transparency log.
+AS_0028: Final = (
+    *AS_0033,
+    *(f"DROP TABLE {name}" for name in ("log_entries", "log_tiles", "audit_pruning")),
+    "DELETE FROM audit_keys WHERE id = 2",
+    "UPDATE pikachu_schema SET version_num = '0028'",
+)
+#: And one of version 0027: no passkeys.
 AS_0027: Final = (
+    *AS_0028,
     "DROP TABLE passkeys",
     "UPDATE pikachu_schema SET version_num = '0027'",
 )
@@ -320,6 +380,9 @@ def opened(
     unlock: bool = True,
 ) -> Iterator[Opened]:
     """The database at *url*, made when it is new."""
+    path = parse_url(url).database
+    if url.startswith("sqlite:///") and path and not Path(path).exists():
+        shutil.copy(_migrated_file(), path)
     migrate(url)
     calls = Calls()
     store = open_store(url, calls if threads else None, fsync=fsync, quotas=quotas, settings=settings)
@@ -332,11 +395,29 @@ def opened(
         one.close()
 
 
+@cache
+def _migrated_file() -> Path:
+    """A new database of this version, which is made once: migrating takes longer than most tests."""
+    folder = tempfile.TemporaryDirectory(prefix="pikachu-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "migrated.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
 @contextmanager
-def postgresql_server() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server of its own; gives a function that makes an empty database and returns its URL."""
+def postgresql_server(*, migrated: bool = True) -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server of its own; gives a function that makes a database and returns its URL.
+
+    :param migrated: whether it has the tables of this version; else it is empty.
+    """
     with running_postgresql() as server:
-        yield lambda: server.url(server.new_database())
+        if not migrated:
+            yield lambda: server.url(server.new_database())
+            return
+        template = server.new_database()
+        migrate(server.url(template))
+        yield lambda: server.url(server.new_database(template=template))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -9,6 +9,7 @@ from pikachu.accounts.challenge_passwords import ANY_PURPOSE, Purpose
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource, JobSelection
+from pikachu.core.model.notices import NoticeKind, NoticeOrder
 from pikachu.core.model.passkeys import NewPasskey
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
 from pikachu.core.model.policies import Approval, Policy
@@ -88,6 +89,9 @@ def fill(app: Application) -> Demo:
     demo.ids["templates"] = result_of(app.templates.add(user, template)).id
     _bound_certificate(app, demo, user)
     _passkey(app, demo)
+    order = NoticeOrder("pumps", NoticeKind.CERTIFICATES, (30, 7, 1), device="pump-*", to_owner=True)
+    event = Event("create", "notice rule", order.name, "root")
+    demo.ids["notices"] = result_of(app.store.put_notice_rule(None, order, "root", event, app.authority.now()))
     demo.ids["identity-lists"] = result_of(app.identity_lists.create(admin, "pumps 2026", "1234567\npump-001")).id
     demo.ids["devices"] = result_of(app.store.certificate(demo.ids["certificates"])).device_id or 0
     selection = JobSelection((demo.ids["keys"] + 1, demo.ids["keys"] + 2))

@@ -114,7 +114,9 @@ class EST:
 
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""
-        return result_of(self.stack.app.registration.approve(ADMIN, request_id))
+        record = result_of(self.stack.app.registration.approve(ADMIN, request_id))
+        assert record is not None
+        return record
 
     def reject(self, request_id: int) -> RequestRecord:
         """As an administrator."""

@@ -74,7 +74,9 @@ class LiveEST:
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""
         with self.server.application() as app:
-            return result_of(app.registration.approve(ADMIN, request_id))
+            record = result_of(app.registration.approve(ADMIN, request_id))
+            assert record is not None
+            return record
 
     def reject(self, request_id: int) -> None:
         """As an administrator."""

@@ -141,7 +141,7 @@ def _import_server() -> None:
 
     list(getPlugins(IServiceMaker))
     # Another user may not be able to read the files of this interpreter.
-    for encoding in ("ascii", "utf-8-sig", "utf-16-le", "utf-16-be"):
+    for encoding in ("ascii", "utf-8-sig", "utf-16-le", "utf-16-be", "unicode-escape"):
         codecs.lookup(encoding)
     del sys.modules[_REACTOR]
     bound = {name for name, module in list(sys.modules.items()) if getattr(module, "reactor", None) is stub}

@@ -8,6 +8,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.requests import NewRequest
 from pikachu.server.application import Application
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
+from pikachu.x509.profile import authority_key_identifier
 from pikachu.x509.spki import describe_spki
 from tests.support.pki import make_key, spki
 
@@ -19,7 +20,14 @@ def begin_only(app: Application, process: str) -> int:
     subject = parse_name(build_name([(COMMON_NAME, "never completed")]))
     app.authority.process = process
     intent, _ = app.authority.prepare(
-        IssuanceRequest(issuer=issuer, policy=app.policies.default, subject=subject, key=key, extensions=(), days=1)
+        IssuanceRequest(
+            issuer=issuer,
+            policy=app.policies.default,
+            subject=subject,
+            key=key,
+            extensions=(authority_key_identifier(issuer.certificate),),
+            days=1,
+        )
     )
     request = NewRequest(
         method=Method.EST,

@@ -57,23 +57,28 @@ class Authenticator:
     user_handle: bytes = b""
 
     def create(self, options: dict[str, Any], **changes: Any) -> str:
-        """Answer options for a new passkey, as JSON."""
+        """Answer options for a new passkey, as JSON.
+
+        :param changes: of the client data; or ``host``, ``cose`` (the public key) and ``mangle``, which changes the
+            attestation object.
+        """
         numbers = self.key.public_key().public_numbers()
         x, y = numbers.x.to_bytes(32, "big"), numbers.y.to_bytes(32, "big")
         cose = b"\xa5\x01\x02\x03\x26\x20\x01\x21" + _octets(x) + b"\x22" + _octets(y)
+        cose, mangle = changes.pop("cose", cose), changes.pop("mangle", bytes)
         attested = bytes(16) + len(self.credential_id).to_bytes(2, "big") + self.credential_id + cose
-        data = self._data(options["rp"]["id"], AT) + attested
+        data = self._data(changes.pop("host", options["rp"]["id"]), AT) + attested
         attestation = b"\xa3" + _text("fmt") + _text("none") + _text("attStmt") + b"\xa0"
         attestation += _text("authData") + _octets(data)
         self.user_handle = decode(options["user"]["id"])
         client = self._client("webauthn.create", options, changes)
-        return self._answer({"clientDataJSON": encode(client), "attestationObject": encode(attestation)})
+        return self._answer({"clientDataJSON": encode(client), "attestationObject": encode(mangle(attestation))})
 
     def get(self, options: dict[str, Any], **changes: Any) -> str:
         """Answer options for signing in, as JSON."""
         if self.count is not None:
             self.count += 1
-        data = self._data(changes.pop("host", options["rpId"]), 0)
+        data = changes.pop("mangle", bytes)(self._data(changes.pop("host", options["rpId"]), 0))
         client = self._client("webauthn.get", options, changes)
         signature = self.key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(SHA256()))
         return self._answer(

@@ -96,12 +96,12 @@ class PostgreSQL:
         """Make the standby the primary."""
         self.run("pg_ctl", "-D", str(self.data), "-w", "promote")
 
-    def new_database(self, tablespace: str = "pg_default") -> str:
-        """Create an empty database and return its name."""
+    def new_database(self, tablespace: str = "pg_default", template: str = "template1") -> str:
+        """Create a database, empty unless it is the copy of another one, and return its name."""
         self._made += 1
         name = f"test{self._made}"
         where = ["-h", str(self.folder), "-p", str(self.port), "-U", "pikachu"]
-        self.run("createdb", *where, "--tablespace", tablespace, name)
+        self.run("createdb", *where, "--tablespace", tablespace, "--template", template, name)
         return name
 
     def own(self, *paths: Path) -> None:

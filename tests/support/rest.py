@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,7 +106,11 @@ class REST:
         problem: dict[str, Any] = json.loads(response.body)
         assert problem["status"] == status
         assert {"type", "title", "detail"} <= problem.keys()
-        assert "\n" not in problem["detail"]
+        detail = problem["detail"]
+        assert "\n" not in detail
+        # A sentence, as on pages: it begins with a capital, unless an identifier is first, and ends with a stop.
+        assert not re.match("[a-z]+([ ,;:]|$)", detail), detail
+        assert detail[-1] in ".!?:\u2026", detail
         return problem
 
 

@@ -21,9 +21,11 @@ from pikachu.ca.issuance import IssuanceRequest
 from pikachu.ca.issuers import IssuingCA
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
+from pikachu.core.lint_interfaces import ICertificateLinter
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
+from pikachu.core.revocation_message_interfaces import IBroker
 from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, Site
 from pikachu.server.admission import CredentialsCheck
@@ -39,6 +41,7 @@ from pikachu.x509.profile import Addresses, leaf_extensions
 from pikachu.x509.spki import describe_spki
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
+from tests.support.issued_lint import check_issued
 from tests.support.owners import add_owner
 from tests.support.people import CHEAP
 from tests.support.pki import Identity, PrivateKey, make_ca, make_key, make_leaf, spki
@@ -59,8 +62,17 @@ keyUsage = critical, digitalSignature, keyEncipherment
 extendedKeyUsage = serverAuth, clientAuth
 """
 
-#: No test in memory cuts the power or guesses passwords.
-FAST: Final = SafetySettings(argon2=CHEAP, fsync=False)
+#: The settings of a mail server that does not answer.
+MAIL_SERVER: Final = {
+    ("SMTP", "enabled"): "true",
+    ("SMTP", "host"): "127.0.0.1",
+    ("SMTP", "port"): "1",
+    ("SMTP", "security"): "none",
+    ("SMTP", "sender"): "pikachu@example.com",
+}
+
+#: No test in memory cuts the power or guesses passwords, and few need the process of pkilint, which takes a second.
+FAST: Final = SafetySettings(argon2=CHEAP, fsync=False, linter=lambda: None)
 
 Changes = Mapping[tuple[str, str], str]
 
@@ -253,7 +265,8 @@ class Stack:
         return Site(resource, self.clock, limits, quick, admission=admission)
 
     def close(self) -> None:
-        """As the server when it ends."""
+        """As the server when it ends; nothing that was issued has an error of lint (LNT-1)."""
+        check_issued(self.app, self.clock.seconds())
         self.app.publisher.stop()
         if self.app.directory is not None:
             self.app.directory.stop()
@@ -274,6 +287,8 @@ def open_stack(
     warn: Callable[[str], None] | None = None,
     wrap_store: Callable[[Store], Any] | None = None,
     sources: Mapping[str, KeySource] | None = None,
+    broker: IBroker | None = None,
+    linter: Callable[[], ICertificateLinter | None] = FAST.linter,
 ) -> Stack:
     """A core over *files*.
 
@@ -281,6 +296,8 @@ def open_stack(
     :param warn: called with each warning; without it a warning fails the test.
     :param wrap_store: returns the store that the core uses, such as one that fails.
     :param sources: what keeps keys, in place of what the configuration names.
+    :param broker: the connection with an MQTT broker.
+    :param linter: as in :class:`SafetySettings`.
     """
     if clock is None:
         clock = Clock()
@@ -295,7 +312,7 @@ def open_stack(
         store = open_store(*args, **kwargs)
         return store if wrap_store is None else wrap_store(store)
 
-    safety = replace(FAST, open_store=open_wrapped)
+    safety = replace(FAST, open_store=open_wrapped, broker=lambda *_: broker, linter=linter)
     if sources is not None:
         safety = replace(safety, key_sources=lambda *_: sources)
     app = build(files.load(), clock, pools, None, process, warn or refuse, safety)

@@ -1,6 +1,6 @@
 """Every page of a CA that has been in use, one after the other; as a command it takes their pictures.
 
-python -m tests.support.tour docs/images
+python -m tests.support.tour build/pictures
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from tests.support.server import Server, running_server
 
 #: Events that go on as long as somebody listens, and the part of a page that is fetched when one comes.
 NO_PAGES = ("/live", "/live/panels", "/search/results", "/jobs/<id>/progress")
+# Pixels that the guide shows of a page.
+_GUIDE_HEIGHT = 1200
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Tour:
         for route in self.routes:
             path = self.path(route)
             assert path is not None, f"the demo has nothing for {route}"
-            answer = one.context.request.get(one.address + path, max_redirects=0)
+            # A PDF takes long on a machine that is busy.
+            answer = one.context.request.get(one.address + path, max_redirects=0, timeout=90_000)
             kind = answer.headers.get("content-type", "")
             if answer.status == 200 and kind.startswith("text/html"):
                 yield route, path
@@ -71,25 +74,38 @@ def tour(folder: Path) -> Iterator[Tour]:
         yield Tour(server, demo, tuple(dict.fromkeys(routes)))
 
 
-def take_pictures(browser: Browser, found: Tour, folder: Path) -> None:
-    """Save a picture of each page as an administrator sees it: wide and light, narrow and dark."""
+def picture_name(route: str) -> str:
+    """The beginning of the names of a page's pictures."""
+    return re.sub(r"[^a-z0-9]+", "-", route.lower()).strip("-") or "dashboard"
+
+
+def take_pictures(browser: Browser, found: Tour, folder: Path, wide_only: bool = False) -> None:
+    """Save a picture of each page as an administrator sees it: wide and light, narrow and dark.
+
+    :param wide_only: wide and light only, and of long pages the upper part, as in the guide.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     looks: tuple[tuple[tuple[int, int], Theme], ...] = ((WIDE, "light"), (NARROW, "dark"))
-    for size, theme in looks:
+    most = _GUIDE_HEIGHT if wide_only else None
+    for size, theme in looks[:1] if wide_only else looks:
         with window(browser, found.server, size, theme) as one:
+            for public in ("login", "register"):
+                one.open(f"/{public}")
+                one.picture(folder / f"{public}-{size[0]}-{theme}.png", most)
             one.open("/login")
-            one.picture(folder / f"login-{size[0]}-{theme}.png")
             one.sign_in("administrator", PASSWORD)
             one.confirm(PASSWORD)
             for route, path in found.pages(one):
                 one.open(path)
-                name = re.sub(r"[^a-z0-9]+", "-", route.lower()).strip("-") or "dashboard"
-                one.picture(folder / f"{name}-{size[0]}-{theme}.png")
+                name = picture_name(route)
+                one.picture(folder / f"{name}-{size[0]}-{theme}.png", most)
                 print(name)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.support.tour", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build/pictures"))
+    parser.add_argument("--wide", action="store_true", help="wide and light only, as in the guide")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, chromium() as running, tour(Path(place)) as all_pages:
-        take_pictures(running, all_pages, parser.parse_args().folder)
+        take_pictures(running, all_pages, options.folder, options.wide)

@@ -98,7 +98,7 @@ class Visitor:
     ) -> Response:
         """Send a form, with the hidden field of the page that it stands on.
 
-        :param page: the page with the form; by default ``/`` or, if not signed in, ``/login``.
+        :param page: the page with the form; by default ``/help`` or, if not signed in, ``/login``.
         """
         token = self.csrf(page) if csrf is None else csrf
         body = urlencode({**self._version(path, fields or {}), **(fields or {}), "csrf": token}).encode()
@@ -111,7 +111,7 @@ class Visitor:
 
     def _version(self, path: str, fields: Mapping[str, str]) -> dict[str, str]:
         """The hidden field of a form that changes an object, unless *fields* have it."""
-        if "version" in fields or not path.endswith(("/edit", "/delete", "/ra/validity")):
+        if "version" in fields or not path.endswith(("/edit", "/delete", "/replace", "/ra/validity")):
             return {}
         page = self.request("GET", "/ra" if path == "/ra/validity" else path).body.decode()
         # Another form may stand before it.
@@ -121,9 +121,10 @@ class Visitor:
 
     def csrf(self, page: str | None = None) -> str:
         """The hidden field of the forms of this browser's pages: one for all."""
-        if page is None:
-            page = "/login" if self.request("GET", "/").status == 302 else "/"
-        text = self.get(page)
+        # The dashboard would do, but asks the most of the database.
+        text = self.get(page or "/help")
+        if page is None and 'action="/logout"' not in text:
+            text = self.get("/login")
         found = re.search(r'name="csrf" value="([^"]*)"', text)
         assert found, text
         return html.unescape(found[1])
@@ -147,7 +148,7 @@ class Visitor:
 def asks_again(response: Response) -> bool:
     """Whether the confirmation page is shown again, since the word was not typed."""
     page = response.body.decode()
-    return response.status == 409 and "type the word" in text_of(page) and 'name="confirm"' in page
+    return response.status == 409 and "Type the word" in text_of(page) and 'name="confirm"' in page
 
 
 def make_pages(stack: Stack) -> Pages:

@@ -18,7 +18,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, Principal, Role
 from pikachu.core.model.requests import RequestRecord
 from pikachu.server.listeners import ClientCertificates
-from pikachu.server.sites import Sites, limits
+from pikachu.server.sites import Sites
 from pikachu.web.browsers import SESSION
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem
@@ -61,8 +61,8 @@ def every_way(folder: Path) -> Iterator[Server]:
     """Run a server with an RSA issuing CA, which EST and SCEP share."""
     stack = build_core(folder, key_types=("rsa2048",))
     try:
-        tree, fast_path = Sites(stack.app, stack.clock, lambda: False).of("trusted_https")
-        server = Server(stack, stack.site(tree, fast_path, limits(stack.files.load())))
+        sites = Sites(stack.app, stack.clock, lambda: False)
+        server = Server(stack, stack.site(*sites.of("trusted_https"), sites.limits))
         made = result_of(
             stack.app.accounts.add_user(SYSTEM, "root", "root@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
         )
@@ -81,11 +81,12 @@ class Person:
 
     server: Server
     days: int = 30
+    role: Role = Role.USER
     leaves: list[Leaf] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.username = f"person{next(_numbers)}"
-        self.account = self.server.add(self.username)
+        self.account = self.server.add(self.username, self.role)
 
     @property
     def principal(self) -> Principal:
@@ -192,7 +193,7 @@ def _est_by_challenge(person: Person) -> Attempt:
 
 def _est_by_challenge_of_another(person: Person) -> Attempt:
     """Another, active account uses the person's challenge password."""
-    request, other = person.csr(person.challenge()), Person(person.server)
+    request, other = person.csr(person.challenge()), Person(person.server, role=person.role)
     return lambda: http(person.server.enroll(request, user=other.username))
 
 
@@ -278,7 +279,7 @@ def _rest_by_certificate(person: Person, account: Account | None = None) -> Atte
 
 def _to_another(way: Callable[[Person, Account | None], Attempt]) -> Callable[[Person], Attempt]:
     """An administrator bound the person's certificate to another account, which is active."""
-    return lambda person: way(person, Person(person.server).account)
+    return lambda person: way(person, Person(person.server, role=person.role).account)
 
 
 def _rest_for_owner(person: Person) -> Attempt:
@@ -321,6 +322,8 @@ class Way:
     :param by_name: authenticated by the account's current name and password.
     :param erased: the answer once the account is deleted, where that is another: nothing is bound to it any more.
     :param manual: the requests of this way wait for approval.
+    :param by_role: the answer when the account's role may not use the policy any more; ``None``: as before, since
+        nothing is requested, or somebody else answers for it.
     """
 
     prepare: Callable[[Person], Attempt]
@@ -330,28 +333,33 @@ class Way:
     by_name: bool = False
     erased: str | None = None
     manual: bool = False
+    by_role: str | None = None
 
 
 WAYS: dict[str, Way] = {
-    "EST simpleenroll by certificate": Way(_est_by_certificate("simpleenroll"), "200", "403", "403"),
-    "EST simplereenroll by certificate": Way(_est_by_certificate("simplereenroll"), "200", "403", "403"),
-    "EST serverkeygen by certificate": Way(_est_by_certificate("serverkeygen"), "200", "403", "403"),
-    "EST simpleenroll by password": Way(_est_by_password("simpleenroll"), "200", "401", by_name=True),
-    "EST serverkeygen by password": Way(_est_by_password("serverkeygen"), "200", "401", by_name=True),
-    "EST by challenge password": Way(_est_by_challenge, "200", "401"),
-    "EST by another account with the challenge password": Way(_est_by_challenge_of_another, "200", "400"),
+    "EST simpleenroll by certificate": Way(_est_by_certificate("simpleenroll"), "200", "403", "403", by_role="403"),
+    "EST simplereenroll by certificate": Way(_est_by_certificate("simplereenroll"), "200", "403", "403", by_role="403"),
+    "EST serverkeygen by certificate": Way(_est_by_certificate("serverkeygen"), "200", "403", "403", by_role="403"),
+    "EST simpleenroll by password": Way(_est_by_password("simpleenroll"), "200", "401", by_name=True, by_role="403"),
+    "EST serverkeygen by password": Way(_est_by_password("serverkeygen"), "200", "401", by_name=True, by_role="403"),
+    "EST by challenge password": Way(_est_by_challenge, "200", "401", by_role="403"),
+    "EST by another account with the challenge password": Way(
+        _est_by_challenge_of_another, "200", "400", by_role="403"
+    ),
     "EST repeated": Way(_est_repeated, "200", "403"),
     "EST polled by challenge password": Way(_est_polled_by_challenge, "202", "403", manual=True),
-    "EST polled by certificate": Way(_est_polled_by_certificate, "202", "403", "403", manual=True),
-    "SCEP PKCSReq by challenge password": Way(_scep_by_challenge, "SUCCESS", "badRequest"),
+    "EST polled by certificate": Way(_est_polled_by_certificate, "202", "403", "403", manual=True, by_role="403"),
+    "SCEP PKCSReq by challenge password": Way(_scep_by_challenge, "SUCCESS", "badRequest", by_role="badRequest"),
     "SCEP PKCSReq repeated": Way(_scep_repeated, "SUCCESS", "badRequest"),
-    "SCEP PKCSReq by certificate": Way(_scep_renewed("PKCSReq"), "SUCCESS", "badRequest", "badRequest"),
-    "SCEP RenewalReq": Way(_scep_renewed("RenewalReq"), "SUCCESS", "badRequest", "badRequest"),
+    "SCEP PKCSReq by certificate": Way(
+        _scep_renewed("PKCSReq"), "SUCCESS", "badRequest", "badRequest", by_role="badRequest"
+    ),
+    "SCEP RenewalReq": Way(_scep_renewed("RenewalReq"), "SUCCESS", "badRequest", "badRequest", by_role="badRequest"),
     "SCEP CertPoll": Way(_scep_polled, "PENDING", "badRequest", manual=True),
     "approval of a challenge password's request": Way(_approved, "200", "409", manual=True),
     "approval of a certificate's request": Way(_approved_for_certificate, "200", "409", "200", manual=True),
-    "REST by token": Way(_rest_by_token, "201", "401"),
-    "REST by certificate": Way(_rest_by_certificate, "201", "403", "403", erased="401"),
+    "REST by token": Way(_rest_by_token, "201", "401", by_role="403"),
+    "REST by certificate": Way(_rest_by_certificate, "201", "403", "403", erased="401", by_role="403"),
     "REST of an administrator for the owner": Way(_rest_for_owner, "201", "403"),
     "page by session": Way(_page_by_session, "200", "302"),
     "sign-in by password": Way(_page_by_password, "303", "401", by_name=True),

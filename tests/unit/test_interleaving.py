@@ -192,7 +192,8 @@ def test_a_named_version_is_refused_once(world: World, kind: str) -> None:
         writing = world.app.store.update_template(replace(made, name="other"), event, NOW)
     changed, written = world.both(changing, writing)
     assert isinstance(changed, EditConflict)
-    assert changed.public.startswith("root changed this")
+    assert changed.public.startswith("This ")
+    assert " by root on " in changed.public
     assert stored(world, kind, made.id) == written
 
 

@@ -25,6 +25,7 @@ from pikachu.auth.ldap.connection_pool import ConnectionPool, Purpose, Session
 from pikachu.config.ldap_section import LDAPSection
 from pikachu.core.errors import ConfigError, DirectoryUnavailable
 from pikachu.core.model.directory_people import MAXIMUM_NAME, Absent, Finding, Person, normalised_name
+from pikachu.core.model.people import Role
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class LDAPClient:
         for key, text in (
             ("BASE_DN", settings.base_dn),
             ("PEOPLE_DN", settings.people_dn),
-            ("admin_group", settings.admin_group),
+            *((key, dn) for key, dn, _ in settings.role_groups),
             ("user_dn", settings.user_dn.replace("{username}", "x")),
         ):
             try:
@@ -169,15 +170,18 @@ class LDAPClient:
         finally:
             connection.close()
 
-    def has_admin_group(self, abort: Abort) -> bool:
-        """Return whether the administrators' group exists.
+    def missing_groups(self, abort: Abort) -> list[str]:
+        """Return the settings with the group of a role that does not exist.
 
         :raises DirectoryUnavailable: when no server answers.
         """
 
-        def ask(session: Session) -> bool:
-            group = self._settings.admin_group
-            return bool(session.search.search(group, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False))
+        def ask(session: Session) -> list[str]:
+            return [
+                key
+                for key, dn, _ in self._settings.role_groups
+                if not session.search.search(dn, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False)
+            ]
 
         return self._ask(ask, abort)
 
@@ -282,7 +286,7 @@ class LDAPClient:
                 dn=entry.dn,
                 directory_id=_unique_id(entry),
                 email=mails[0] if mails else "",
-                is_admin=self._is_admin(connection, entry, names[0]) if self._settings.admin_group else None,
+                role=self._role(connection, entry, names[0]),
                 is_disabled=bool(self._settings.disabled_filter)
                 and bool(
                     connection.search(entry.dn, self._settings.disabled_filter, _NO_ATTRIBUTES, limit=1, subtree=False)
@@ -295,20 +299,38 @@ class LDAPClient:
 
     @property
     def _reads_groups_of_entry(self) -> bool:
-        return bool(self._settings.admin_group) and self._settings.group_attribute.lower() not in _MEMBER_ATTRIBUTES
+        return bool(self._settings.role_groups) and self._settings.group_attribute.lower() not in _MEMBER_ATTRIBUTES
 
-    def _is_admin(self, connection: DirectoryConnection, entry: Entry, username: str) -> bool:
-        """Return whether the entry is a member of the administrators' group, directly or through other groups."""
-        target = comparable_dn(self._settings.admin_group)
-        if self._reads_groups_of_entry and (matched := self._membership_filter(entry)):
-            return bool(connection.search(entry.dn, matched, _NO_ATTRIBUTES, limit=1, subtree=False))
+    def _role(self, connection: DirectoryConnection, entry: Entry, username: str) -> Role | None:
+        """Return the first role whose group the entry is in, directly or through other groups.
+
+        An entry in none of them is a user's; without any group, the directory does not decide.
+        """
+        groups = self._settings.role_groups
+        if not groups:
+            return None
+        if self._reads_groups_of_entry and self._asks_directory(entry):
+            for _, dn, role in groups:
+                matched = self._membership_filter(entry, dn)
+                if connection.search(entry.dn, matched, _NO_ATTRIBUTES, limit=1, subtree=False):
+                    return role
+            return Role.USER
+        found = self._roles_by_walking(connection, entry, username)
+        return next((role for _, _, role in groups if role in found), Role.USER)
+
+    def _roles_by_walking(self, connection: DirectoryConnection, entry: Entry, username: str) -> set[Role]:
+        """Return the roles of the groups that name the entry, until the one with most rights is found."""
+        groups = self._settings.role_groups
+        # Where one group is named for two roles, the one with more rights counts.
+        targets = {comparable_dn(dn): role for _, dn, role in reversed(groups)}
+        best = groups[0][2]
+        found: set[Role] = set()
         seen: set[str] = set()
         level = self._groups_of(connection, entry, username)
         while level and len(seen) < _MAXIMUM_GROUPS:
-            if any(comparable_dn(dn) == target for dn in level):
-                return True
-            if not self._settings.nested_groups:
-                return False
+            found.update(role for dn in level if (role := targets.get(comparable_dn(dn))) is not None)
+            if best in found or not self._settings.nested_groups:
+                break
             new = [dn for dn in level if comparable_dn(dn) not in seen]
             seen.update(map(comparable_dn, new))
             level = [
@@ -316,19 +338,22 @@ class LDAPClient:
                 for dn in new[:_MAXIMUM_GROUPS]
                 for above in self._groups_of(connection, self._group(connection, dn), None)
             ]
-        return False
+        return found
 
-    def _membership_filter(self, entry: Entry) -> str:
-        """Return the filter that answers for an entry of Active Directory, or nothing where its groups are read.
+    def _asks_directory(self, entry: Entry) -> bool:
+        """Return whether the directory itself is asked about a group, as Active Directory can be.
 
-        Active Directory follows nested groups itself, and returns only the first 1500 of an attribute's values, under
-        the name ``memberOf;range=0-1499`` (MS-ADTS sections 3.1.1.3.4.4.3 and 3.1.1.3.1.3.3).
+        It follows nested groups, and returns only the first 1500 of an attribute's values, under the name
+        ``memberOf;range=0-1499`` (MS-ADTS sections 3.1.1.3.4.4.3 and 3.1.1.3.1.3.3).
         """
+        nests = self._settings.nested_groups and bool(entry.attributes.get(_AD_ID.lower()))
+        return nests or entry.is_partial(self._settings.group_attribute)
+
+    def _membership_filter(self, entry: Entry, group: str) -> str:
+        """Return the filter that an entry of Active Directory matches if it is in a group."""
         attribute = self._settings.group_attribute
-        group = escape_filter_chars(self._settings.admin_group)
-        if self._settings.nested_groups and entry.attributes.get(_AD_ID.lower()):
-            return f"({attribute}:{_IN_CHAIN}:={group})"
-        return f"({attribute}={group})" if entry.is_partial(attribute) else ""
+        rule = f":{_IN_CHAIN}:" if self._settings.nested_groups and entry.attributes.get(_AD_ID.lower()) else ""
+        return f"({attribute}{rule}={escape_filter_chars(group)})"
 
     def _group(self, connection: DirectoryConnection, dn: str) -> Entry:
         """Return the entry of a group, which may name further groups; an unreadable one names none."""
@@ -347,12 +372,16 @@ class LDAPClient:
             # A group has no user name.
             return []
         condition = f"({attribute}={escape_filter_chars(member)})"
-        if not self._settings.nested_groups:
-            base, subtree, limit = self._settings.admin_group, False, 1
-        else:
-            base, subtree, limit = self._settings.base_dn, True, _MAXIMUM_GROUPS
-        found = connection.search(base, condition, _NO_ATTRIBUTES, limit=limit, subtree=subtree)
-        return [one.dn for one in found or ()]
+        if self._settings.nested_groups:
+            found = connection.search(
+                self._settings.base_dn, condition, _NO_ATTRIBUTES, limit=_MAXIMUM_GROUPS, subtree=True
+            )
+            return [one.dn for one in found or ()]
+        # Only these groups count, the one with most rights first.
+        for _, dn, _ in self._settings.role_groups:
+            if connection.search(dn, condition, _NO_ATTRIBUTES, limit=1, subtree=False):
+                return [dn]
+        return []
 
 
 def comparable_dn(dn: str) -> str:

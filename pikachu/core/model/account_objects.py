@@ -167,7 +167,7 @@ class CertificateTemplate:
     """A named OpenSSL-style configuration (TPL-1).
 
     :param profile_type: free text.
-    :param origin: ``manually``, or the ``.j2`` file from which it was rendered.
+    :param origin: ``manually``, the ``.j2`` file from which it was rendered, or the file of which it was imported.
     :param for_requests: whether it has a ``[ req ]`` section.
     :param for_extensions: whether it has a ``[ v3_ext ]`` section.
     :param owner_id: ``None`` for shared templates.

@@ -14,7 +14,10 @@ from pikachu.core.errors import MalformedRequest
 
 
 class Method(StrEnum):
-    """The enrollment method of a certificate; ``CA`` is for those that the authority issues to itself."""
+    """The enrollment method of a certificate.
+
+    ``CA`` is for those that the authority issues to itself, ``IMPORT`` for those that another program has issued.
+    """
 
     UI = "UI"
     API = "API"
@@ -22,6 +25,7 @@ class Method(StrEnum):
     EST = "EST"
     SCEP = "SCEP"
     CA = "CA"
+    IMPORT = "IMPORT"
 
 
 #: The policy that the inventory names for what the CA issues to itself.
@@ -36,6 +40,7 @@ class Infrastructure(StrEnum):
     ROLLOVER = "rollover"
     OCSP_RESPONDER = "ocsp_responder"
     SCEP_RA = "scep_ra"
+    REVOCATION_SIGNER = "revocation_signer"
     HTTPS = "https"
 
 
@@ -91,7 +96,7 @@ class RevocationReason(IntEnum):
             if known == name:
                 return reason
         choices = ", ".join(_REASON_NAMES.values())
-        raise MalformedRequest(f"unknown revocation reason; use one of {choices}", reason=name)
+        raise MalformedRequest(f"unknown revocation reason; use one of {choices}", field="reason", reason=name)
 
 
 _REASON_NAMES: Final = {
@@ -198,6 +203,8 @@ class CertificateRecord:
 
     :param sans: its subject alternative names, such as ``DNS:a.example.com``.
     :param device_id: the device that it was issued to, or ``None``.
+    :param lint_override: why an administrator had accepted errors of lint, if it was issued under a policy with an
+        override (LNT-1).
     """
 
     id: int
@@ -220,6 +227,7 @@ class CertificateRecord:
     infrastructure: Infrastructure | None = None
     sans: tuple[str, ...] = ()
     device_id: int | None = None
+    lint_override: str | None = None
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ class Counts:
         hours from *at*.
     :param deleted: the numbers of deleted certificates, which no list shows.
     :param waiting: the number of pending approvals.
+    :param to_sign: the number of stored CSRs that are neither signed nor rejected.
     :param pending_accounts: the number of accounts awaiting approval; ``None`` for the counts of one owner.
     """
 
@@ -40,6 +41,7 @@ class Counts:
     expired: int
     ending: tuple[int, ...]
     waiting: int
+    to_sign: int
     pending_accounts: int | None
     deleted: tuple[Issued, ...] = ()
 

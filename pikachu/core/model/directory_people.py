@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from pikachu.core.model.people import Role
+
 #: Maximum length of an account's name.
 MAXIMUM_NAME: Final = 64
 
@@ -17,7 +19,7 @@ class Person:
     :param username: its name there, which may differ from the one that was looked up.
     :param directory_id: the entry's unique id, or ``None`` if the directory has none.
     :param email: an empty text if the directory has none that is usable.
-    :param is_admin: ``None`` if the directory does not decide about roles.
+    :param role: ``None`` if the directory does not decide about roles.
     :param is_disabled: matches ``disabled_filter``.
     """
 
@@ -25,7 +27,7 @@ class Person:
     dn: str
     directory_id: str | None
     email: str
-    is_admin: bool | None
+    role: Role | None
     is_disabled: bool
 
 

@@ -18,12 +18,17 @@ RESOURCE_TYPES: Final = (
         "preferences",
         "device",
         "identity list",
+        "housekeeping",
+        "backup",
         "user",
         "issuer",
         "CRL",
         "responder",
         "signer",
         "report",
+        "log",
+        "notice rule",
+        "notice",
     ),
 )
 #: Types of the events of objects, and of those of accounts.
@@ -31,6 +36,7 @@ OBJECT_EVENT_TYPES: Final = (
     *("create", "update", "delete", "view", "download", "revoke", "release", "sign", "approve", "reject"),
     *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
     *("complete", "cancel", "stop", "end", "import", "install", "reissue", "seal", "retire", "reinstate"),
+    *("back up", "restore", "reload"),
 )
 ACCOUNT_EVENT_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),

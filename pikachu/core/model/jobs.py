@@ -32,6 +32,7 @@ class JobAction(StrEnum):
     SUSPEND = "suspend"
     EXPORT = "export"
     RETIRE = "retire"
+    SIGN = "sign"
 
 
 class JobResource(StrEnum):
@@ -58,10 +59,11 @@ class ExportFormat(StrEnum):
 
 
 class JobState(StrEnum):
-    """The state of a job."""
+    """The state of a job; a completed one of which nothing was done and something failed is *failed*."""
 
     RUNNING = "running"
     COMPLETED = "completed"
+    FAILED = "failed"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
 
@@ -82,11 +84,13 @@ class JobArguments:
     :param reason: of a revocation (its name in RFC 5280), or of a rejection (free text).
     :param revoke: the reason for revoking the certificates of what is deleted or suspended; ``None``: don't.
     :param format: of an export.
+    :param policy: the name of the policy under which CSRs are signed; ``None``: the default policy.
     """
 
     reason: str | None = None
     revoke: str | None = None
     format: str | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Final, TypeAlias
 from pikachu.core.constraints import Length, Matches, Range
 from pikachu.core.errors import PolicyViolation
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.lint import LintOverride
 from pikachu.core.model.people import Role
 
 #: The protocols whose paths have labels and default policies.
@@ -33,10 +34,16 @@ NAME_PATTERN: Final = Length(1, 256)
 
 
 class Approval(StrEnum):
-    """The approval mode of enrollments."""
+    """The approval mode of enrollments: by nobody, by one person, or by two."""
 
     AUTOMATIC = "automatic"
     MANUAL = "manual"
+    FOUR_EYES = "four-eyes"
+
+    @property
+    def needed(self) -> int:
+        """The number of people who must approve an enrollment."""
+        return {Approval.AUTOMATIC: 0, Approval.MANUAL: 1, Approval.FOUR_EYES: 2}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,17 @@ class PolicyLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemPolicySettings:
+    """Settings of the default policy that are stored beside its files (POL-2).
+
+    :param roles: the roles whose accounts may use it.
+    """
+
+    roles: tuple[Role, ...] = POLICY_ROLES
+    lint_override: LintOverride | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """An enrollment policy.
 
@@ -83,6 +101,7 @@ class Policy:
     :param issuer: the name of the issuing CA, or ``None`` for the default of the protocol.
     :param version: differs after each change; that of the default policy is derived from its texts and roles.
     :param roles: the roles whose accounts may use it (ROL-1).
+    :param lint_override: the errors of lint that an administrator has accepted (LNT-1).
     """
 
     id: int
@@ -103,6 +122,7 @@ class Policy:
     version: int = 0
     updated_by: str | None = None
     roles: tuple[Role, ...] = POLICY_ROLES
+    lint_override: LintOverride | None = None
 
     def is_used_for(self, protocol: Method) -> bool:
         """Return whether the name is a label of a protocol's paths."""

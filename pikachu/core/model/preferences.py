@@ -58,12 +58,25 @@ class Preferences:
         return tuple(one for one in self.filters if one.list_name == list_name)
 
 
+#: The marks of the last backup that was made, and of the first that has failed since; others have the names of steps.
+LAST_BACKUP = "last backup"
+FAILED_BACKUP = "failed backup"
+
+
 @dataclass(frozen=True, slots=True)
 class SetupMark:
     """The confirmation of a step of the set-up, or its dismissal, by an administrator."""
 
     at: datetime
     actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupState:
+    """When and by whom the last backup was made, and when the first one failed since; ``None`` without one."""
+
+    last: SetupMark | None
+    failed: SetupMark | None
 
 
 @dataclass(frozen=True, slots=True)

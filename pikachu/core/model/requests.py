@@ -62,6 +62,7 @@ class NewRequest:
     :param device: the name of the device that the certificate would be for, or empty.
     :param identity: the identity of a manufacturer's client certificate that was presented, or empty.
     :param cached_account: the account that has authenticated it, as it was cached; it must be unchanged.
+    :param approvals: how many approvals its policy requires; 0 where it is issued at once.
     """
 
     method: Method
@@ -89,6 +90,19 @@ class NewRequest:
     device: str = ""
     identity: str = ""
     cached_account: Account | None = None
+    approvals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FirstApproval:
+    """The first of two approvals of a request.
+
+    :param account_id: ``None``: it was given at the server's console.
+    """
+
+    account_id: int | None
+    name: str
+    given_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,9 @@ class RequestRecord:
     :param csr_id: the id of the submitted stored CSR, or ``None``.
     :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
     :param identity: the identity of a manufacturer's client certificate that was presented, or empty.
+    :param requester_ids: the accounts that made it beside its owner, also by a challenge password that they created.
+    :param approvals_needed: one or two: as its policy said when it came, or says now, whichever is more.
+    :param first_approval: the first of two, while whoever gave it may approve; ``None``: there is none.
     """
 
     id: int
@@ -129,6 +146,9 @@ class RequestRecord:
     csr_id: int | None = None
     added_names: bytes = b""
     identity: str = ""
+    requester_ids: frozenset[int] = frozenset()
+    approvals_needed: int = 1
+    first_approval: FirstApproval | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def request(data: bytes) -> Decoded:
     facts: list[Fact] = [
         ("subject", name_text(fields[1])),
         ("key", key_type(fields[2])),
+        ("public_key_sha256", hashlib.sha256(fields[2].whole).hexdigest()),
         ("signature_algorithm", algorithm_text(algorithm)),
         ("signature", _proof(data)),
         ("subject_alternative_names", _value_of(SUBJECT_ALTERNATIVE_NAME, extensions)),

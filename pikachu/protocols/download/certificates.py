@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -18,10 +18,13 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send_download
 from pikachu.protocols.download.crl import CRLDownloads
 from pikachu.protocols.download.download_resource import PEM, Download, attachment, only_segment, path_segments
+from pikachu.transparency.checkpoints import VerifierKey
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem import certificates_pem
 
 DER_TYPE: Final = b"application/pkix-cert"
+_TEXT: Final = b"text/plain; charset=utf-8"
+_AUDIT_KEY: Final = "audit.pub"
 _CACHE: Final = {b"Cache-Control": b"max-age=3600, public"}
 
 
@@ -57,13 +60,19 @@ def send_certificates(
 
 
 class CACertificates(Download):
-    """``/ca/<ca>.crt`` (PEM), ``/ca/<ca>.cer`` (DER) and ``/ca/<ca>/chain.pem``; a CA by name or key identifier."""
+    """``/ca/<ca>.crt`` (PEM), ``/ca/<ca>.cer`` (DER) and ``/ca/<ca>/chain.pem``; a CA by name or key identifier.
 
-    def __init__(self, clock: IClock, issuers: IssuingCAs, root: Certificate | None) -> None:
+    :param audit_key: returns the public key of the transparency log, for ``/ca/audit.pub``.
+    """
+
+    def __init__(
+        self, clock: IClock, issuers: IssuingCAs, root: Certificate | None, audit_key: Callable[[], VerifierKey]
+    ) -> None:
         Resource.__init__(self)
         self._clock = clock
         self._issuers = issuers
         self._root = root
+        self._audit_key = audit_key
 
     async def answer(self, request: BoundedRequest) -> None:
         """Send a certificate or a chain."""
@@ -72,7 +81,13 @@ class CACertificates(Download):
             bundle = chain_bundle(self._issuers, segments[0], utc(self._clock.seconds()))
             send_certificates(request, self._clock, bundle or self._chain(segments[0]), pem=True)
             return
-        stem, _, suffix = only_segment(request).rpartition(".")
+        name = only_segment(request)
+        if name == _AUDIT_KEY:
+            body = self._audit_key().text().encode("ascii")
+            etag = f'"{hashlib.sha256(body).hexdigest()}"'.encode("ascii")
+            send_download(request, _TEXT, body, etag=etag, now=utc(self._clock.seconds()), headers=_CACHE)
+            return
+        stem, _, suffix = name.rpartition(".")
         if suffix not in ("crt", "cer"):
             raise NotFound("nothing here")
         send_certificates(request, self._clock, self._chain(stem)[:1], pem=suffix == "crt")

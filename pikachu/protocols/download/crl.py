@@ -1,13 +1,15 @@
 """CRLs over HTTP: ``/crl/<ca>.crl``, ``.pem`` and ``-chain.pem`` (RFC 2585 section 4.2, RFC 5280 section 4.2.1.13).
 
 A CA is addressed as ``ec``, ``rsa``, ``mldsa`` or ``root``, or by the key identifier of one of its keys in hex.
-Certificates contain the latter, so that a new CA key does not affect certificates issued before.
+Certificates contain the latter, so that a new CA key does not affect certificates issued before.  With ``-delta`` or
+the number of a shard behind it, the address is that of the delta CRL or of a sharded one.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +33,8 @@ from pikachu.x509.crl import read_dates
 
 DER_TYPE: Final = b"application/pkix-crl"
 _CHAIN: Final = "-chain.pem"
+# The delta CRL, or the number of a shard.
+_PART: Final = re.compile(r"([a-z0-9]+)-(delta|0|[1-9][0-9]{0,2})")
 # Seconds; short, since a revocation must reach clients behind a cache soon.
 _MAX_AGE: Final = 300
 # Seconds to wait for a first CRL.
@@ -96,7 +100,11 @@ class CRLDownloads:
             stem, dot, suffix = name.rpartition(".")
             if not dot or suffix not in ("crl", "pem"):
                 raise NotFound("nothing here")
-            if suffix == "pem":
+            match = _PART.fullmatch(stem)
+            if match is not None:
+                crl = await self._open(self._key_identifier(match[1]), match[2], pem=suffix == "pem")
+                content_type = PEM if suffix == "pem" else DER_TYPE
+            elif suffix == "pem":
                 crl, content_type = await self._concatenate(self._generations(stem)), PEM
             else:
                 crl, content_type = await self._open(self._key_identifier(stem), pem=False), DER_TYPE
@@ -154,12 +162,16 @@ class CRLDownloads:
         parents = (parse_certificate(der) for issuer in issuers if issuer is not None for der in issuer.chain[1:])
         return list(dict.fromkeys((*generations, *(ca.key_identifier for ca in parents))))
 
-    async def _open(self, key_identifier: bytes, *, pem: bool) -> _CRLContent:
-        path = self._publisher.folder.paths(key_identifier)[1 if pem else 0]
+    async def _open(self, key_identifier: bytes, part: str = "", *, pem: bool) -> _CRLContent:
+        path = self._publisher.folder.paths(key_identifier, part)[1 if pem else 0]
         try:
             content, description = await self._library.open(path)
         except NotFound:
             issuer = self._issuers.by_key_identifier(key_identifier)
+            if part:
+                if issuer is not None and self._publisher.parts.is_awaited(issuer, part):
+                    raise Unavailable("this CRL has not been made yet", retry_after=5) from None
+                raise NotFound("nothing here") from None
             if issuer is None:
                 raise NotFound("the CRL of this CA has not been brought here; an admin can upload it") from None
             content, description = await self._wait_for_first(issuer, path)

@@ -39,7 +39,7 @@ class Ready(Download):
         if purposes:
             purpose = purposes[0].decode("ascii", "replace")
             if len(purposes) > 1 or purpose not in PURPOSES:
-                raise MalformedRequest(f"for is one of {', '.join(PURPOSES)}")
+                raise MalformedRequest(f"for must be one of {', '.join(PURPOSES)}.")
             states = {name: state for name, state in states.items() if PURPOSES[purpose](name)}
         status = overall(states)
         document = {

@@ -6,6 +6,7 @@ responder, even when the body is an OCSPResponse.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from twisted.internet.defer import CancelledError
@@ -39,6 +40,8 @@ log = Logger()
 CONTENT_TYPE: Final = b"application/ocsp-response"
 # The max-age in seconds.  Near nextUpdate it decreases with time, so complete responses are not cached then.
 _MAX_AGE: Final = 3600
+
+_NOT_CACHEABLE: Final = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}
 
 # The OCSPResponseStatus of each error (docs/errors.md).
 STATUSES: Final[dict[type[PikachuError], ResponseStatus]] = {
@@ -99,11 +102,10 @@ class OCSPResource(ProtocolResource):
         else:
             send(request, 200, CONTENT_TYPE, answer.der, headers)
 
-    def _headers(self, answer: OCSPAnswer, cacheable: bool) -> dict[bytes, bytes]:
-        if cacheable and answer.cacheable:
-            fields = cache_headers(answer.der, answer.this_update, answer.next_update, utc(self._clock.seconds()))
-        else:
-            fields = dict(NOT_CACHEABLE)
+    def _headers(self, answer: OCSPAnswer, cacheable: bool) -> Mapping[bytes, bytes]:
+        if not (cacheable and answer.cacheable):
+            return _NOT_CACHEABLE
+        fields = cache_headers(answer.der, answer.this_update, answer.next_update, utc(self._clock.seconds()))
         return {name.encode("ascii"): value.encode("ascii") for name, value in fields.items()}
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
@@ -115,8 +117,7 @@ class OCSPResource(ProtocolResource):
         self.errors.add(status.name.lower())
         if status in (ResponseStatus.INTERNAL_ERROR, ResponseStatus.TRY_LATER):
             log.error("OCSP: {error} {context}", error=error.public, context=error.context)
-        headers = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}
-        send(request, 200, CONTENT_TYPE, error_response(status), headers)
+        send(request, 200, CONTENT_TYPE, error_response(status), _NOT_CACHEABLE)
 
     def hits(self) -> dict[str, int]:
         """Return the numbers of responses from the cache of complete responses, by their result."""
@@ -155,10 +156,6 @@ class OCSPResource(ProtocolResource):
         return response
 
     def _http_response(self, answer: OCSPAnswer, cacheable: bool) -> bytes:
-        lines = [
-            b"HTTP/1.1 200 OK",
-            b"Content-Type: " + CONTENT_TYPE,
-            b"Content-Length: %d" % len(answer.der),
-            *(b"%s: %s" % field for field in self._headers(answer, cacheable).items()),
-        ]
-        return b"\r\n".join(lines) + b"\r\n\r\n" + answer.der
+        fields = b"".join([b"%s: %s\r\n" % field for field in self._headers(answer, cacheable).items()])
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n"
+        return head % (CONTENT_TYPE, len(answer.der), fields) + answer.der

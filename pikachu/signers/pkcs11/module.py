@@ -55,6 +55,9 @@ class ThreadSafeModule(lib):
         :raises PKCS11Error: when the library can't be loaded, or can't lock.
         """
         functions = self._functions()
+        if functions is None:
+            super().initialize()
+            return
         arguments = _InitializeArguments(flags=_OS_LOCKING_OK)
         _check("C_Initialize", functions.C_Initialize(ctypes.byref(arguments)), _ALREADY_INITIALIZED)
 
@@ -66,14 +69,24 @@ class ThreadSafeModule(lib):
         :raises PKCS11Error: when the library refuses.
         """
         functions = self._functions()
+        if functions is None:
+            self.reinitialize()
+            return
         functions.C_Finalize(None)
         self.initialize()
 
-    def _functions(self) -> _FunctionList:
-        listed = ctypes.POINTER(_FunctionList)()
+    def _functions(self) -> _FunctionList | None:
+        """Return the functions of the library; None where each caller gets functions with a state of its own.
+
+        p11-kit's modules do that. What is initialized here is not what python-pkcs11 calls then, which initializes its
+        own; these modules lock in any case.
+        """
         library = ctypes.CDLL(self.so)
-        _check("C_GetFunctionList", library.C_GetFunctionList(ctypes.byref(listed)))
-        return listed.contents
+        first, second = (ctypes.POINTER(_FunctionList)() for _ in range(2))
+        for listed in (first, second):
+            _check("C_GetFunctionList", library.C_GetFunctionList(ctypes.byref(listed)))
+        is_shared = ctypes.addressof(first.contents) == ctypes.addressof(second.contents)
+        return first.contents if is_shared else None
 
 
 def _check(call: str, result: int, allowed: int = _OK) -> None:

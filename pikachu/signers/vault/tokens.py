@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -21,6 +22,8 @@ _USABLE_UNTIL: Final = 0.95
 _RETRY_SECONDS: Final = 5.0
 # Tokens near their maximum lifetime are renewed for less and less; below this share, a login gives a new one.
 _MIN_RENEWED_SHARE: Final = 0.5
+#: Most bytes of a file with credentials.
+MAX_CREDENTIALS_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,50 @@ class OperatorToken:
     value: str = field(repr=False)
 
 
-Credentials = AppRole | OperatorToken
+@dataclass(frozen=True, slots=True)
+class AppRoleFile:
+    """A file with the credentials of Pikachu's AppRole, read again at each login."""
+
+    path: Path
+
+    def read(self) -> AppRole:
+        """Return what the file holds now.
+
+        :raises VaultRefused: when it can't be read, or holds no credentials.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                content = stream.read(MAX_CREDENTIALS_BYTES + 1)
+        except OSError as error:
+            raise VaultRefused(
+                f"[VAULT] credentials_file: {self.path} can't be read: {error.strerror}. `pikachu vault credentials` "
+                "writes it."
+            ) from None
+        try:
+            return parse_credentials(content)
+        except ValueError as error:
+            raise VaultRefused(f"[VAULT] credentials_file: {self.path}: {error}.") from None
+
+
+def parse_credentials(content: bytes) -> AppRole:
+    """Return the credentials in a file: the role id in the first line, the secret id in the second.
+
+    :raises ValueError: with the reason, without the content.
+    """
+    if len(content) > MAX_CREDENTIALS_BYTES:
+        raise ValueError(f"larger than {MAX_CREDENTIALS_BYTES} bytes")
+    try:
+        lines = [line.strip() for line in content.decode("ascii").splitlines()]
+    except UnicodeDecodeError:
+        raise ValueError("a role id and a secret id are ASCII text") from None
+    while lines and not lines[-1]:
+        lines.pop()
+    if len(lines) != 2 or not all(line.isprintable() and " " not in line for line in lines) or not lines[0]:
+        raise ValueError("two lines are expected, the role id and the secret id")
+    return AppRole(*lines)
+
+
+Credentials = AppRole | AppRoleFile | OperatorToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +193,7 @@ class TokenKeeper:
         return None if is_short else renewed
 
     def _log_in(self, deadline: float) -> _Token:
-        role = self._credentials
+        role = self._credentials.read() if isinstance(self._credentials, AppRoleFile) else self._credentials
         assert isinstance(role, AppRole)  # noqa: S101 - an operator's token is returned as it is
         body = {"role_id": role.role_id, "secret_id": role.secret_id}
         try:
@@ -156,7 +202,7 @@ class TokenKeeper:
             # Vault's own text is left out: it may repeat what was sent.
             raise VaultRefused(
                 "Vault refuses the login of Pikachu's AppRole. Check role_id and secret_id in [VAULT]; a secret id may "
-                "have expired or be used up. `pikachu vault setup` makes a new one.",
+                "have expired or be used up. `pikachu vault setup --new-secret-id` makes a new one.",
                 status=fault.status,
             ) from None
         return _parse(answer, self._monotonic(), None)

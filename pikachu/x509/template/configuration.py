@@ -86,13 +86,16 @@ class Configuration:
     """A parsed text.
 
     :param variables: values for ``$name`` that the text itself does not set.
+    :param environment: values for ``$ENV::NAME``, of which a missing one is an error where the field is used only;
+        ``None`` for texts that must not use the environment.
     :raises BadTemplate: with the invalid line.
     """
 
-    def __init__(self, text: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], environment: Mapping[str, str] | None = None) -> None:
         if len(text) > MAXIMUM_TEXT or len(text.encode("utf-8", "surrogatepass")) > MAXIMUM_TEXT:
             raise BadTemplate(0, f"the text is longer than {MAXIMUM_TEXT // 1024} KiB")
         self._variables = variables
+        self._environment = environment
         self._expanded = 0
         self._missing: str | None = None
         self.used: set[str] = set()
@@ -229,7 +232,7 @@ class Configuration:
         if not name:
             raise BadTemplate(number, "a $ without a name after it; write \\$ for the character")
         if where == "ENV":
-            raise BadTemplate(number, "environment variables can't be used here")
+            return self._environment_value(name, number), end
         for known in (self.sections.get(where), self.default):
             if known is not None and name in known.fields:
                 value = known.fields[name].text
@@ -248,6 +251,14 @@ class Configuration:
         if self._expanded > _MAXIMUM_EXPANDED:
             raise BadTemplate(number, "the variables make the text too long")
         return value, end
+
+    def _environment_value(self, name: str, number: int) -> str:
+        if self._environment is None:
+            raise BadTemplate(number, "environment variables can't be used here")
+        value = self._environment.get(name, "")
+        if not value:
+            self._missing = f"ENV::{name}"
+        return value
 
 
 _INTERESTING: Final = re.compile(r"[#\\\"'`]")

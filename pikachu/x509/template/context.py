@@ -20,6 +20,7 @@ class ExtensionContext:
 
     :param subject_spki: DER SubjectPublicKeyInfo of the subject.
     :param subject_der: DER Name of the subject.
+    :param subject_ski: the subjectKeyIdentifier of that key by its hash, where it is known; it is computed otherwise.
     :param issuer_key_identifier: the issuer's subjectKeyIdentifier; empty when it has none.
     :param issuer_issuer_der: DER Name of the issuer's own issuer (``authorityKeyIdentifier = issuer:always``).
     :param issuer_serial: the serial number of the issuer's certificate.
@@ -34,3 +35,4 @@ class ExtensionContext:
     issuer_serial: int = 0
     issuer_names: bytes | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    subject_ski: bytes = b""

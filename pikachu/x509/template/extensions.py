@@ -113,7 +113,7 @@ def _subject_key_identifier(value: str, source: Source, location: Location) -> V
     if value == "none":
         return lambda _: None
     if value == "hash":
-        return lambda context: der.octet_string(key_identifier(context.subject_spki))
+        return lambda context: der.octet_string(context.subject_ski or key_identifier(context.subject_spki))
     return der.octet_string(hexadecimal(value, location))
 
 

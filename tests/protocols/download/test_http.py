@@ -86,6 +86,46 @@ def test_crls_by_name_and_by_key(server: Server) -> None:
                 assert crl.issuer.rfc4514_string() == f"CN={issuer}"
 
 
+@pytest.fixture(scope="module")
+def parts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A CA with delta CRLs and three shards."""
+    changes = {("CRL", "delta"): "1h", ("CRL", "shards"): "3", ("CA", "public_url"): "http://ca.example.com"}
+    stack = build_core(tmp_path_factory.mktemp("parts") / "ca", changes=changes)
+    result_of(stack.app.publisher.begin())
+    yield Server(stack)
+    stack.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("ec-delta.crl", 200),
+        ("{key}-delta.crl", 200),
+        ("ec-delta.pem", 200),
+        ("{key}-0.crl", 200),
+        ("ec-2.pem", 200),
+        ("{key}-3.crl", 404),
+        ("{key}-03.crl", 404),
+        ("{key}--1.crl", 404),
+        ("{key}-.crl", 404),
+        ("root-delta.crl", 404),
+        ("root-0.crl", 404),
+        ("none-delta.crl", 404),
+        ("ec-delta-delta.crl", 404),
+        ("ec-delta-chain.pem", 404),
+        ("ec-999999999999999999999.crl", 404),
+    ],
+)
+def test_delta_and_sharded_crls(parts_server: Server, path: str, status: int) -> None:
+    """CRL-D: by name and by key; nothing that was never a shard."""
+    response = parts_server.get(f"/crl/{path.format(key=hex_of(parts_server.stack))}")
+    assert response.status == status
+    if status == 200:
+        assert response.headers["Content-Type"] == (
+            "application/pkix-crl" if path.endswith(".crl") else "application/x-pem-file"
+        )
+
+
 def test_the_crls_of_a_chain(server: Server) -> None:
     """The issuing CA's, then the root's."""
     response = server.get("/crl/ec-chain.pem")
@@ -218,12 +258,13 @@ def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
     """Come again soon."""
     stack = build_core(tmp_path / "ca")
     server = Server(stack)
+    before = list(stack.app.publisher._subscribers)
     connection = Plain(server.site, stack.clock)
     assert connection.send(b"GET /crl/ec.crl HTTP/1.1\r\nHost: a\r\n\r\n") == b""
     stack.clock.advance(6)
     response = Response.parse(connection.received())
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
-    assert stack.app.publisher._subscribers == []
+    assert stack.app.publisher._subscribers == before
     stack.close()
 
 

@@ -70,7 +70,7 @@ def test_ready(stack: Stack) -> None:
     assert (status, document["status"]) == (200, "ok")
     assert document["checks"] == {
         **dict.fromkeys(("database", "write", "secret_key", "schema", "ca_files", "signer", "disk", "clock"), "ok"),
-        **dict.fromkeys(("pkcs11", "vault", "ldap"), "disabled"),
+        **dict.fromkeys(("pkcs11", "vault", "ldap", "mqtt"), "disabled"),
         **{f"{what} {name}": "ok" for name in ("ec", "rsa", "root") for what in ("ocsp", "crl")},
     }
     said = {"ok": "Ready.", "disabled": "Not configured."}

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.core.model.list_queries import ListQuery
-from pikachu.core.model.people import SYSTEM, Principal
+from pikachu.core.model.people import SYSTEM, Principal, Role
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.server.pools import immediate_pools
 from pikachu.storage.store import Store
@@ -183,6 +183,16 @@ def test_reserved_while_it_waits(est: EST, alice: Principal) -> None:
     est.stack.clock.advance(61 * 60)
     est.approve(waiting.id)
     est.certificate(est.enroll(csr))
+
+
+def test_who_made_a_request(est: EST, alice: Principal) -> None:
+    """ROL-1: the owner of its challenge password and who created that for them; of a batch, too."""
+    est.policy("manual", approval=Approval.MANUAL)
+    root = est.account("root", Role.ADMIN)
+    _, text = result_of(est.stack.app.challenge_passwords.create(root, alice.owner_id))
+    assert est.enroll(make_csr(challenge=text)[1]).status == 202
+    (waiting,) = est.approvals()
+    assert waiting.requester_ids == {alice.owner_id, root.owner_id}
 
 
 def test_free_when_rejected(est: EST, alice: Principal) -> None:

@@ -184,7 +184,7 @@ def test_changed_accounts(est: EST, change: dict[str, Any], approval: Approval) 
     alice = est.account("bob").owner_id
     assert alice is not None
     est.policy("policy", approval=approval)
-    status = 202 if approval is Approval.MANUAL else 200
+    status = 200 if approval is Approval.AUTOMATIC else 202
     assert est.enroll(make_csr(subject="one.example.com")[1], label="policy", user="bob").status == status
     assert est.enroll(make_csr(subject="two.example.com")[1], label="policy", user="bob").status == status
     changed = Event("edit", "user", "bob", "admin", about_account=True)

@@ -14,6 +14,7 @@ from pikachu.auth.ldap.abort import Abort
 from pikachu.auth.ldap.client import LDAPClient
 from pikachu.config.ldap_section import LDAPSection
 from pikachu.core.model.directory_people import Absent, Person
+from pikachu.core.model.people import Role
 from tests.support.active_directory import (
     ADMIN_GROUP,
     DISABLED_ACCOUNT,
@@ -59,7 +60,7 @@ def ldap_section(folder: Path, port: int, **settings: str) -> LDAPSection:
     return replace(make_files(folder, changes={("LDAP", key): text for key, text in values.items()}).load().ldap)
 
 
-#: Accounts, settings, and whether the account is an administrator.
+#: Accounts, settings, and whether the account is an administrator; all others are users.
 GROUPS: Final = {
     "no group": (User("dora"), "false", False),
     "a member": (User("dora", [OUTER, ADMIN_GROUP]), "false", True),
@@ -80,13 +81,45 @@ def test_groups(tmp_path: Path, name: str) -> None:
     with client(tmp_path, user, User("emil"), nested_groups=nested) as (directory, opened):
         person = opened.authenticate("dora", PASSWORD, Abort())
         assert isinstance(person, Person), person
-        assert (person.username, person.email, person.is_admin) == ("dora", "dora@example.org", is_admin)
+        assert (person.username, person.email, person.role) == (
+            "dora",
+            "dora@example.org",
+            Role.ADMIN if is_admin else Role.USER,
+        )
         assert (person.dn, person.is_disabled) == (user.dn, False)
         # ADMIN_DN and the account, each on a connection of its own.
         assert [one for one, _ in directory.binds] == [SERVICE.encode(), user.dn.encode()]
         # The account, its groups where one question is needed for them, and whether it is disabled.
         asks = nested == "true" or len(user.groups) > MAX_VALUES
         assert len(directory.conditions) == 2 + asks
+
+
+#: Groups by role, nested or not, and the role: the first of admin, operator and auditor.
+ROLES: Final = {
+    "an operator": (User("dora", [OUTER]), "false", Role.OPERATOR),
+    "an auditor": (User("dora", [MANY[0]]), "false", Role.AUDITOR),
+    "both": (User("dora", [MANY[0], OUTER]), "false", Role.OPERATOR),
+    "all": (User("dora", [MANY[0], OUTER, ADMIN_GROUP]), "false", Role.ADMIN),
+    "an auditor of many groups": (User("dora", MANY), "false", Role.AUDITOR),
+    "an operator, nested": (User("dora", [MANY[1]], chain=[OUTER]), "true", Role.OPERATOR),
+    "an operator by a group that does not count": (User("dora", [MANY[1]], chain=[OUTER]), "false", Role.USER),
+    "an admin, nested, and an operator directly": (
+        User("dora", [OUTER], chain=[ADMIN_GROUP, OUTER]),
+        "true",
+        Role.ADMIN,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_roles(tmp_path: Path, name: str) -> None:
+    """ROL-1: each role has a group, and whoever is in several has the role with most rights."""
+    user, nested, role = ROLES[name]
+    groups = {"operator_group": OUTER, "auditor_group": MANY[0]}
+    with client(tmp_path, user, User("emil"), nested_groups=nested, **groups) as (_, opened):
+        for person in (opened.authenticate("dora", PASSWORD, Abort()), opened.find(["dora"], Abort())[0]):
+            assert isinstance(person, Person), person
+            assert person.role is role
 
 
 #: Codes in the message of a refused bind, and the reason in the audit log.

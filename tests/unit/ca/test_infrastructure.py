@@ -159,9 +159,9 @@ def test_certificates_of_other_issuers_stay_out(tmp_path: Path) -> None:
     stack.close()
 
 
-@pytest.mark.parametrize("role", [Infrastructure.ROOT, Infrastructure.ISSUING_CA])
-def test_cas_are_not_deleted(stack: Stack, role: Infrastructure) -> None:
-    """Clients ask for the status of a CA as long as it is valid."""
+@pytest.mark.parametrize("role", [Infrastructure.ROOT, Infrastructure.ISSUING_CA, Infrastructure.HTTPS])
+def test_none_is_deleted(stack: Stack, role: Infrastructure) -> None:
+    """Clients ask for their status as long as they are valid."""
     record = next(one for one in own(stack) if one.infrastructure is role)
     with pytest.raises(Conflict, match="expired"):
         result_of(stack.app.inventory.delete(operator(), record.id))

@@ -26,6 +26,16 @@ LDAP: tuple[Change, ...] = (
     ("LDAP", "ADMIN_DN", "cn=a"),
     ("LDAP", "ADMIN_PASSWORD", "p"),
 )
+SMTP: tuple[Change, ...] = (
+    ("SMTP", "enabled", "true"),
+    ("SMTP", "host", "mail.example.com"),
+    ("SMTP", "sender", "pikachu@example.com"),
+)
+MQTT: tuple[Change, ...] = (
+    ("MQTT", "enabled", "true"),
+    ("MQTT", "host", "broker.example.com"),
+    ("MQTT", "ca_cert_path", "root.crt"),
+)
 TOKEN: tuple[Change, ...] = (
     ("PKCS11", "module", "/m.so"),
     ("PKCS11", "token", "t"),
@@ -105,6 +115,7 @@ WRONG: list[tuple[tuple[Change, ...], str, str]] = [
     ((("VAULT", "address", "ftp://vault"),), "[VAULT] address", "https://host"),
     ((*VAULT, ("VAULT", "address", "")), "[VAULT] address", "enabled = false"),
     ((*VAULT, ("VAULT", "role_id", "")), "[VAULT] role_id", "enabled = false"),
+    ((*VAULT, ("VAULT", "credentials_file", "f")), "[VAULT] credentials_file", "role_id"),
     ((*VAULT, ("VAULT", "secret_id", "${NO_ID}")), "[VAULT] secret_id", "environment variable NO_ID"),
     ((("VAULT", "signer", "kv"),), "[VAULT] signer", "pki or transit"),
     ((("VAULT", "timeout", "forever"),), "[VAULT] timeout", "duration"),
@@ -132,9 +143,44 @@ WRONG: list[tuple[tuple[Change, ...], str, str]] = [
     ((*TOKEN, ("PKCS11", "pin", "${NO_PIN}")), "[PKCS11] pin", "environment variable NO_PIN"),
     ((*TOKEN, ("PKCS11", "pin_file", "pin")), "[PKCS11] pin", "pin_file"),
     ((*TOKEN, ("PKCS11", "key_label_rsa", "r")), "[CA] SUBCA_CERT_PATH_RSA", "in part"),
+    ((("MQTT", "enabled", "true"),), "[MQTT] host", "enabled = false"),
+    ((("SMTP", "enabled", "true"),), "[SMTP] host", "enabled = false"),
+    ((*SMTP, ("SMTP", "sender", "")), "[SMTP] sender", "enabled = false"),
+    ((*SMTP, ("SMTP", "sender", "a@b\tBcc: c@d")), "[SMTP] sender", "pikachu@example.com"),
+    ((*SMTP, ("SMTP", "username", "pikachu")), "[SMTP] password_file", "remove username"),
+    ((*SMTP, ("SMTP", "password_file", "hidden")), "[SMTP] username", "remove password_file"),
+    ((*SMTP, ("SMTP", "security", "none")), "[SMTP] security", "this machine"),
+    ((("NOTICES", "interval", "1s"),), "[NOTICES] interval", "from 1m"),
+    ((("NOTICES", "allow_private", "10.0.0.1/8"),), "[NOTICES] allow_private", "networks"),
+    ((("NOTICES", "webhook_key_id", "a b"),), "[NOTICES] webhook_key_id", "letters"),
+    ((*MQTT, ("MQTT", "ca_cert_path", "")), "[MQTT] ca_cert_path", "another machine"),
+    ((*MQTT, ("MQTT", "client_cert", "c.crt")), "[MQTT] client_key", "remove client_cert"),
+    ((*MQTT, ("MQTT", "client_key", "c.key")), "[MQTT] client_cert", "remove client_key"),
+    ((*MQTT, ("MQTT", "password_file", "hidden")), "[MQTT] username", "remove password_file"),
+    ((*MQTT, ("MQTT", "port", "0")), "[MQTT] port", "from 1 to 65535"),
+    ((*MQTT, ("MQTT", "qos", "0")), "[MQTT] qos", "from 1 to 2"),
+    ((*MQTT, ("MQTT", "max_crl_size", "10")), "[MQTT] max_crl_size", "from 1K"),
+    *(
+        ((*MQTT, ("MQTT", "topic_prefix", prefix)), "[MQTT] topic_prefix", "without + and #")
+        for prefix in ("pki/#", "+", "$SYS/pki", "/pki", "pki/", "a//b", "x" * 129)
+    ),
+    (
+        (
+            ("MQTT", "enabled", "true"),
+            ("MQTT", "host", "127.0.0.1"),
+            ("MQTT", "client_cert", "c"),
+            ("MQTT", "client_key", "c"),
+        ),
+        "[MQTT] ca_cert_path",
+        "client_cert is",
+    ),
     ((("HTTPS", "port", "1\n  SSL_KEY = x"),), "[HTTPS] port", "indented"),
     ((("HTTPS", "SSL_CERT", "x"),), "[HTTPS] ssl_cert", "second time"),
     ((("CHAT", "model", "${BROKEN}"),), "[CHAT] model", "control character"),
+    ((("CHAT", "endpoint", "https://llm.example.com/v1"),), "[CHAT] model", "enabled = false"),
+    ((("CHAT", "endpoint", "http://llm.example.com/v1"), ("CHAT", "model", "small")), "[CHAT] endpoint", "use https"),
+    ((("CHAT", "endpoint", "https://llmé.example/v1"), ("CHAT", "model", "small")), "[CHAT] endpoint", "xn--"),
+    ((("CHAT", "endpoint", "https://u:hidden@llm.example.com"),), "[CHAT] endpoint", "without query or password"),
     ((("LDAP", "ADMIN_PASSWORD", "hidden${BROKEN}"),), "[LDAP] ADMIN_PASSWORD", "control character"),
 ]
 

@@ -33,8 +33,13 @@ TOKEN: Changes = (
     ("PKCS11", "token", "ca"),
     ("PKCS11", "pin", "secret"),
 )
-MQTT: Changes = (("MQTT", "host", "broker.example.com"), ("MQTT", "password_file", "secret"))
-CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_key", "secret"))
+MQTT: Changes = (
+    ("MQTT", "host", "broker.example.com"),
+    ("MQTT", "ca_cert_path", "root.crt"),
+    ("MQTT", "username", "ca"),
+    ("MQTT", "password_file", "secret"),
+)
+CHAT: Changes = (("CHAT", "endpoint", "https://llm.example.com/v1"), ("CHAT", "model", "small"))
 
 LACKING: list[tuple[Changes, str]] = [
     ((*VAULT, ("VAULT", "enabled", "true"), ("VAULT", "fallback", "true")), "[VAULT] fallback"),
@@ -42,11 +47,6 @@ LACKING: list[tuple[Changes, str]] = [
         (*TOKEN, ("PKCS11", "key_label_mldsa", "key"), ("CA", "SUBCA_CERT_PATH_MLDSA", "mldsa.crt")),
         "[PKCS11] key_label_mldsa",
     ),
-    ((("MQTT", "enabled", "true"),), "[MQTT] enabled"),
-    ((*MQTT, ("MQTT", "enabled", "1")), "[MQTT] enabled"),
-    (MQTT, "[MQTT] host"),
-    (CHAT, "[CHAT] url"),
-    ((("CHAT", "enabled", "true"), ("CHAT", "model", "small")), "[CHAT] model"),
 ]
 LOADING: list[Changes] = [
     (),
@@ -59,8 +59,10 @@ LOADING: list[Changes] = [
     (*LDAP, ("LDAP", "enabled", "true")),
     (*MQTT, ("MQTT", "enabled", "false")),
     (*MQTT, ("MQTT", "enabled", "Off")),
-    (("MQTT", "host", ""),),
-    (*CHAT, ("CHAT", "enabled", "no")),
+    (*MQTT, ("MQTT", "enabled", "true")),
+    MQTT,
+    CHAT,
+    (("CHAT", "endpoint", "https://llm.example.com/v1"), ("CHAT", "enabled", "no")),
     (("CHAT", "enabled", "true"),),
     (("DATABASE", "url", ""),),
     (("DATABASE", "url", "sqlite:///other.sqlite"),),

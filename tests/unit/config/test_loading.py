@@ -323,12 +323,15 @@ def test_many_unknown_names(load_text: Load) -> None:
     assert "9950 more" in warnings[-1]
 
 
-def test_sections_of_features_with_keys_of_their_own(load_text: Load) -> None:
-    """UI-11, MQT-2: kept as written, keys in lower case, variables replaced."""
-    config = load_text(with_changes(("CHAT", "API_Key", "${K}"), ("MQTT", "host", "broker")), {"K": "k"})
-    assert config.warnings == ()
-    assert config.chat == {"api_key": "k"}
-    assert config.mqtt == {"host": "broker"}
+def test_a_language_model_composes_where_one_is_named(load_text: Load) -> None:
+    """UI-11: without an endpoint, or switched off, the guide alone answers."""
+    endpoint = ("CHAT", "endpoint", "http://localhost:8000/v1/")
+    model = ("CHAT", "model", "small")
+    assert not load_text(OLD_LAYOUT).chat.composes
+    assert not load_text(with_changes(endpoint, ("CHAT", "enabled", "false"))).chat.composes
+    chat = load_text(with_changes(endpoint, model)).chat
+    assert chat.composes
+    assert (chat.endpoint, chat.model, chat.timeout) == ("http://localhost:8000/v1", "small", 60)
 
 
 def test_open_settings_are_named(load_text: Load) -> None:

@@ -13,12 +13,30 @@ from twisted.internet.task import Clock
 import pytest
 
 from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
-from pikachu.core.errors import NotAuthorized, StoreUnavailable
+from pikachu.core.errors import MalformedRequest, NotAuthorized, StoreUnavailable
+from pikachu.core.log_interfaces import PrunedEvents, TreeHead
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
+from pikachu.transparency.checkpoints import Checkpoint
 from tests.support.databases import NOW, SEALER, Calls, Opened, event
+
+
+class NoLog:
+    """A transparency log without entries."""
+
+    def opened(self, note: bytes) -> Checkpoint:
+        """Refuse every checkpoint."""
+        raise MalformedRequest("no checkpoint")
+
+    def stored_checkpoint(self) -> Deferred[bytes | None]:
+        """Return that there is none."""
+        return succeed(None)
+
+    def verify(self, *_: object) -> Deferred[tuple[TreeHead, PrunedEvents | None]]:
+        """Find nothing wrong."""
+        return succeed((TreeHead(0, b""), None))
 
 
 @pytest.fixture
@@ -36,7 +54,7 @@ def db(tmp_path: Path) -> Iterator[Opened]:
 def test_one_look_at_a_time(db: Opened) -> None:
     """A second caller sees the progress of the running verification; afterwards a new one can begin."""
     clock = Clock()
-    verification = AuditVerification(db.store, clock)
+    verification = AuditVerification(db.store, NoLog(), clock)
     assert verification.last(SYSTEM) is None
     for _ in range(3):
         db.get(db.store.add_event(event(), NOW))
@@ -56,7 +74,7 @@ def test_one_look_at_a_time(db: Opened) -> None:
 
 def test_without_a_database(db: Opened) -> None:
     """A look that can't be made to its end says nothing about the chain."""
-    verification = AuditVerification(db.store, Clock())
+    verification = AuditVerification(db.store, NoLog(), Clock())
     db.get(db.store.close())
     verification.begin(SYSTEM)
     look = verification.last(SYSTEM)
@@ -67,7 +85,7 @@ def test_without_a_database(db: Opened) -> None:
 def test_admins_only(db: Opened) -> None:
     """Only admins begin a verification and see its result."""
     user = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.READ}))
-    verification = AuditVerification(db.store, Clock())
+    verification = AuditVerification(db.store, NoLog(), Clock())
     for actor in (user, replace(user, role=Role.ADMIN)):
         with pytest.raises(NotAuthorized):
             verification.begin(actor)
@@ -103,7 +121,7 @@ MIDDLE = ChainPosition(2000, b"middle")
 def test_interrupted() -> None:
     """A run that the database broke off is continued by the next one; the one after begins at the beginning."""
     store: Any = Interrupted()
-    verification = AuditVerification(store, Clock())
+    verification = AuditVerification(store, NoLog(), Clock())
     assert verification.begin(SYSTEM)
     broken = verification.last(SYSTEM)
     assert broken is not None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.operations.log_reader import last_lines
+from pikachu.operations.log_reader import LogFilter, last_lines, last_octets
 
 
 def line(number: int, level: str = "INFO") -> str:
@@ -18,7 +18,7 @@ def line(number: int, level: str = "INFO") -> str:
 
 def texts(file: Path, count: int, keyword: str = "") -> list[str]:
     """The numbers of the lines found."""
-    return [one.text.rpartition(" ")[2] for one in last_lines(file, count, keyword)]
+    return [one.text.rpartition(" ")[2] for one in last_lines(file, count, LogFilter(keyword))]
 
 
 def test_the_last_lines(tmp_path: Path) -> None:
@@ -62,6 +62,42 @@ def test_levels(tmp_path: Path) -> None:
     assert [one.level for one in last_lines(file, 10)] == ["WARNING", "", "ERROR"]
 
 
+def test_lowest_level(tmp_path: Path) -> None:
+    """Lines that continue an event go with it; what looks like a level elsewhere is none."""
+    file = tmp_path / "pikachu.log"
+    file.write_text(
+        line(0, "DEBUG")
+        + line(1, "WARNING")
+        + "\tTraceback of 1\n"
+        + line(2)
+        + "\t2026-03-04T05:06:07.000Z ERROR pikachu: not of 2\n"
+        + '{"time":"2026-03-04T05:06:07.000Z","level":"CRITICAL","logger":"x","message":"of 3"}\n',
+        encoding="utf-8",
+    )
+
+    def numbers(level: str, keyword: str = "") -> list[str]:
+        found = last_lines(file, 10, LogFilter(keyword, level))
+        return [one.text.rstrip('"}').rpartition(" ")[2] for one in found]
+
+    assert numbers("TRACE") == numbers("") == ["0", "1", "1", "2", "2", "3"]
+    assert numbers("INFO") == ["1", "1", "2", "2", "3"]
+    assert numbers("WARNING") == ["1", "1", "3"]
+    assert numbers("ERROR") == numbers("CRITICAL") == ["3"]
+    assert numbers("WARNING", "traceback") == ["1"]
+    assert "Traceback of 1" in last_lines(file, 2, LogFilter(level="WARNING"))[0].text
+
+
+def test_octets(tmp_path: Path) -> None:
+    """Whole lines of the end, within the bound, with what strangers write shown as digits."""
+    file = tmp_path / "pikachu.log"
+    file.write_bytes("one\nzwei ä\n\x1bthree\n".encode())
+    assert last_octets(file, 100).decode() == "one\nzwei ä\n\\x1bthree\n"
+    assert last_octets(file, 18).decode() == "zwei ä\n\\x1bthree\n"
+    assert last_octets(file, 17).decode() == "\\x1bthree\n"
+    assert last_octets(file, 9) == b""
+    assert last_octets(file, 100, LogFilter("TWO")) == b""
+
+
 def test_what_strangers_write(tmp_path: Path) -> None:
     """Control characters and changes of writing direction are shown as digits."""
     file = tmp_path / "pikachu.log"
@@ -86,7 +122,7 @@ def test_only_so_much_is_read(tmp_path: Path) -> None:
     with file.open("wb") as opened:
         opened.write(b"the first line\n")
         opened.truncate(64 * 1024 * 1024)
-    assert last_lines(file, 5, "the first line") == []
+    assert last_lines(file, 5, LogFilter("the first line")) == []
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

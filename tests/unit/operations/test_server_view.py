@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
-
 import pytest
 
 from pikachu.core.errors import AuthenticationFailed, MalformedRequest, NotAuthorized, NotFound
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, PrincipalKind, Role, Scope
+from pikachu.operations.log_reader import LogFilter
 from pikachu.operations.server_view import MAXIMUM_LINES, ServerView
 from tests.support.deferreds import failure_of, result_of
 from tests.support.stack import Stack, build_core
@@ -18,6 +18,7 @@ from tests.support.stack import Stack, build_core
 ADMIN = Principal(PrincipalKind.ACCOUNT, "root", 1, Role.ADMIN, frozenset(Scope))
 USER = Principal(PrincipalKind.ACCOUNT, "alice", 2, Role.USER, frozenset(Scope))
 WEAK = Principal(PrincipalKind.ACCOUNT, "root", 1, Role.ADMIN, frozenset({Scope.READ}))
+AUDITOR = Principal(PrincipalKind.ACCOUNT, "audrey", 3, Role.AUDITOR, frozenset({Scope.READ, Scope.AUDIT}))
 SECRET = "0f6c1d2e9a8b74650f6c1d2e9a8b7465"
 
 
@@ -53,19 +54,37 @@ def test_settings(stack: Stack) -> None:
 def test_log(stack: Stack) -> None:
     """The last lines, and those with a keyword."""
     operation = stack.app.operation
-    lines = result_of(Deferred.fromCoroutine(operation.log(ADMIN, 2)))
+    lines = result_of(operation.log(ADMIN, 2))
     assert [one.text for one in lines] == ["two", "three"]
-    assert [one.text for one in result_of(Deferred.fromCoroutine(operation.log(ADMIN, 9, "ONE")))] == ["one"]
-    for count, keyword in ((0, ""), (MAXIMUM_LINES + 1, ""), (1, "x" * 201)):
-        failure_of(Deferred.fromCoroutine(operation.log(ADMIN, count, keyword)), MalformedRequest)
+    assert [one.text for one in result_of(operation.log(ADMIN, 9, LogFilter("ONE")))] == ["one"]
+    for count, wanted in (
+        (0, LogFilter()),
+        (MAXIMUM_LINES + 1, LogFilter()),
+        (1, LogFilter("x" * 201)),
+        (1, LogFilter(level="LOUD")),
+    ):
+        failure_of(operation.log(ADMIN, count, wanted), MalformedRequest)
     (stack.files.folder / "pikachu.log").unlink()
-    assert "can't be read" in failure_of(Deferred.fromCoroutine(operation.log(ADMIN, 1)), NotFound).public
+    assert "can't be read" in failure_of(operation.log(ADMIN, 1), NotFound).public
+
+
+def test_download(stack: Stack) -> None:
+    """Administrators only get the lines as a text, and that is recorded."""
+    operation = stack.app.operation
+    assert result_of(operation.download(ADMIN)) == b"one\ntwo\nthree\n"
+    assert result_of(operation.download(ADMIN, LogFilter("TWO"))) == b"two\n"
+    failure_of(operation.download(AUDITOR), NotAuthorized)
+    events = result_of(stack.app.store.events(ListQuery(filters={"resource_type": "log"}))).items
+    assert [(one.event.type, one.event.actor, one.event.details) for one in events] == [
+        ("download", "root", {"octets": 4, "keyword": "TWO"}),
+        ("download", "root", {"octets": 14}),
+    ]
 
 
 def test_without_a_log_file(tmp_path: Path) -> None:
     """Without a log file the view says where the log goes."""
     made = build_core(tmp_path, changes={("LOGGING", "log_file"): ""})
-    assert "standard output" in failure_of(Deferred.fromCoroutine(made.app.operation.log(ADMIN, 1)), NotFound).public
+    assert "standard output" in failure_of(made.app.operation.log(ADMIN, 1), NotFound).public
     assert made.app.operation.log_file(ADMIN) is None
     made.close()
 
@@ -85,4 +104,5 @@ def test_who_may(stack: Stack, actor: Principal, error: type[AuthenticationFaile
     for ask in asked:
         with pytest.raises(error):
             ask(actor)
-    failure_of(Deferred.fromCoroutine(operation.log(actor, 5)), error)
+    failure_of(operation.log(actor, 5), error)
+    failure_of(operation.download(actor), error)

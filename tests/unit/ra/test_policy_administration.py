@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pikachu.core.errors import (
     AuthenticationFailed,
     BadTemplate,
     Conflict,
+    LintFailed,
     MalformedRequest,
     NotAuthorized,
     NotFound,
@@ -25,12 +26,14 @@ from pikachu.core.errors import (
 )
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
+from pikachu.core.model.lint import NOT_FINISHED, Finding, Severity
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.policy_lint import PolicyLint
 from pikachu.signers.key import KeySigner
 from pikachu.x509.certificate import CLIENT_AUTH
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
@@ -67,7 +70,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
-    rules = PolicyAdministration(store=world.store, policies=book, issuers=issuers, clock=world.clock)
+    lint = PolicyLint(issuers=issuers, clock=world.clock, pool=ImmediatePool())
+    rules = PolicyAdministration(store=world.store, policies=book, issuers=issuers, clock=world.clock, policy_lint=lint)
     yield Desk(world, rules, book, issuers, *people)
     result_of(world.store.close())
 
@@ -336,7 +340,7 @@ def test_powers_of_the_ca_are_given_by_admins_only(desk: Desk, line: str) -> Non
     failure_of(desk.rules.add(desk.alice, draft(extensions=text)), NotAuthorized)
     mine = result_of(desk.rules.add(desk.alice, draft()))
     failure_of(desk.rules.update(desk.alice, replace(mine, extensions=text)), NotAuthorized)
-    given = result_of(desk.rules.update(desk.admin, replace(mine, extensions=text)))
+    given = result_of(desk.rules.update(desk.admin, replace(mine, extensions=text), override="For this test."))
     # What an admin wrote stays while its owner changes something else.
     assert result_of(desk.rules.update(desk.alice, replace(given, days=20))).days == 20
 
@@ -367,6 +371,7 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
         policies=desk.book,
         issuers=desk.issuers,
         clock=desk.world.clock,
+        policy_lint=PolicyLint(issuers=desk.issuers, clock=desk.world.clock, pool=ImmediatePool()),
         public_url="http://pki.example.com/",
     )
     assert result_of(rules.add(desk.alice, draft(extensions=text))).extensions == text
@@ -385,3 +390,30 @@ def test_powers_of_the_ca_under_the_key_that_comes_next(desk: Desk) -> None:
         f"[ k{next_one} ]\na = OID:OCSPSigning\n"
     )
     failure_of(desk.rules.add(desk.alice, draft(extensions=text)), NotAuthorized)
+
+
+class _Linter:
+    """A linter that does not finish the first time."""
+
+    name = "slow 1"
+
+    def __init__(self) -> None:
+        self.lints = 0
+
+    def lint(self, certificates: Sequence[bytes]) -> tuple[Finding, ...]:
+        """Return its findings."""
+        self.lints += 1
+        return (Finding(Severity.ERROR, NOT_FINISHED, "It did not finish."),) if self.lints == 1 else ()
+
+
+def test_a_linter_that_did_not_finish_is_asked_again(desk: Desk) -> None:
+    """Nothing is saved unseen, but the next attempt is not refused for the first one's sake (LNT-1)."""
+    linter = _Linter()
+    lint = PolicyLint(issuers=desk.issuers, clock=desk.world.clock, pool=ImmediatePool(), linter=linter)
+    rules = PolicyAdministration(
+        store=desk.world.store, policies=desk.book, issuers=desk.issuers, clock=desk.world.clock, policy_lint=lint
+    )
+    failure_of(rules.add(desk.alice, draft()), LintFailed)
+    made = result_of(rules.add(desk.alice, draft()))
+    assert result_of(rules.lint(made)).errors == ()
+    assert linter.lints == 2

@@ -320,6 +320,7 @@ class TestStoredRequests:
         waiting = [result_of(registration.sign(alice, one.id, Method.UI, policy="manual")) for one in stored]
         first, second = (one.request_id for one in waiting if isinstance(one, Pending))
         record = result_of(registration.approve(root, first))
+        assert record is not None
         result_of(registration.reject(root, second, "no"))
         states = [result_of(desk.app.requests.get(alice, one.id)) for one in stored]
         assert [(one.state, one.certificate_id) for one in states] == [("signed", record.id), ("rejected", None)]
@@ -335,7 +336,9 @@ class TestStoredRequests:
         waiting = result_of(desk.app.registration.sign(alice, stored.id, Method.UI, policy="manual"))
         assert isinstance(waiting, Pending)
         result_of(desk.app.requests.delete(alice, stored.id))
-        assert result_of(desk.app.registration.approve(SYSTEM, waiting.request_id)).owner_id == alice.owner_id
+        record = result_of(desk.app.registration.approve(SYSTEM, waiting.request_id))
+        assert record is not None
+        assert record.owner_id == alice.owner_id
 
 
 def test_approvals_are_previewed(desk: Stack) -> None:
@@ -354,6 +357,7 @@ def test_approvals_are_previewed(desk: Stack) -> None:
     assert shown.given is not None
     failure_of(registration.preview_approval(bob, first), NotFound)
     record = result_of(registration.approve(SYSTEM, first))
+    assert record is not None
     certificate = parse_certificate(record.der)
     assert [(one.oid, one.text) for one in shown.given.extensions] == [
         (one.oid, extension_text(one)) for one in certificate.extensions

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from cryptography import x509
 
+from pikachu.cli.main import main
 from pikachu.va.crl_files import CRLSettings, PublishedCRL
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.revocation_recovery import RevocationRecovery
@@ -54,6 +55,12 @@ def settle(stack: Stack) -> None:
 def make(stack: Stack) -> PublishedCRL:
     """A CRL now."""
     return result_of(stack.app.publisher.make(stack.issuer()))
+
+
+def rotate(stack: Stack, name: str, *arguments: str) -> None:
+    """``pikachu ca rotate``, as another process would; the server takes it over."""
+    assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
+    result_of(stack.app.generations.update(stack.app.issuers))
 
 
 class Held:

@@ -19,8 +19,9 @@ from cryptography import x509
 from pikachu.core.errors import NotFound, SignerUnavailable, StoreUnavailable
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import CRLSettings, PublishedCRL, decode_crl
+from pikachu.va.crl_files import CRLSettings, PublishedCRL
 from pikachu.va.crl_publisher import CRLPublisher
+from pikachu.x509.crl_verification import decode_crl
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core, open_stack
@@ -326,7 +327,8 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
 
     slow, pool = slow_publisher(stack, _Late(stack.app.store, later))
     slow.make(stack.issuer()).addCallback(made.append)
-    pool.go()
+    while not waiting:
+        pool.go()
     leaf = stack.issue()
     stack.revoke(leaf)
     fast = make(stack)

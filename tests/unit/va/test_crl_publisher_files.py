@@ -11,18 +11,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.cli.main import main
 from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, StoreUnavailable
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import CRLFolder, CRLSettings, decode_crl
+from pikachu.va.crl_files import CRLFolder, CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.crl import crl_entry
+from pikachu.x509.crl_verification import decode_crl
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core, open_stack
-from tests.unit.va.publishing import DAY, crl_of, make, number_of, serials, settle, slow_publisher
+from tests.unit.va.publishing import DAY, crl_of, make, number_of, rotate, serials, settle, slow_publisher
 
 
 def test_where_brokers_look(tmp_path: Path) -> None:
@@ -51,12 +51,6 @@ def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
     crl = x509.load_pem_x509_crl((stack.files.folder / "crl" / "ca.crl").read_bytes())
     assert crl.issuer.public_bytes() == again.issuer("rsa").certificate.subject_der
     again.close()
-
-
-def rotate(stack: Stack, name: str, *arguments: str) -> None:
-    """``pikachu ca rotate``, as another process would; the server takes it over."""
-    assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
-    result_of(stack.app.generations.update(stack.app.issuers))
 
 
 def crls_at(path: Path) -> list[x509.CertificateRevocationList]:

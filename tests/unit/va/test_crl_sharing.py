@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -12,6 +14,7 @@ from pikachu.ca.leadership import TERM_SECONDS, Leadership
 from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.crl_sharing import SharedCRLs
+from pikachu.x509.profile import Addresses
 from tests.support.deferreds import result_of
 from tests.support.stack import Stack
 from tests.unit.va.publishing import DAY
@@ -28,16 +31,18 @@ class Node:
     """A publisher with a folder of its own.
 
     :ivar leads: whether it is the leader.
+    :ivar parts: the settings of delta CRLs and shards.
     """
 
     stack: Stack
     folder: Path
     leads: bool
+    parts: Mapping[str, Any] = field(default_factory=dict)
     publisher: CRLPublisher = field(init=False)
 
     def __post_init__(self) -> None:
         app = self.stack.app
-        settings = CRLSettings(7 * DAY, 0.5, self.folder, self.folder / "ca.crl")
+        settings = CRLSettings(7 * DAY, 0.5, self.folder, self.folder / "ca.crl", **self.parts)
         self.publisher = CRLPublisher(
             self.stack.clock,
             app.store,
@@ -114,6 +119,47 @@ def test_a_lost_file_comes_back(stack: Stack, nodes: tuple[Node, Node]) -> None:
     follower.publisher.paths(stack.issuer())[0].unlink()
     stack.clock.advance(61)
     assert follower.follow() == expected
+
+
+def test_delta_and_shards_are_shared(stack: Stack, tmp_path: Path) -> None:
+    """CRL-D: each node has the bytes of the leader's, also of a lost file; the next leader goes on."""
+    stack.app.publisher.stop()
+    url = "http://ca.example.com"
+    settings = {"delta": 3600, "shards": 2, "public_url": url}
+    leader, follower = (Node(stack, tmp_path / name, name == "leader", settings) for name in ("leader", "follower"))
+
+    def parts(node: Node) -> dict[str, bytes]:
+        return {
+            path.name[40:]: path.read_bytes() for path in node.folder.glob(f"{stack.issuer().key_identifier.hex()}-*")
+        }
+
+    def deltas(node: Node) -> list[int]:
+        return serials(parts(node)["-delta.crl"])
+
+    follower.follow()
+    assert parts(follower) == parts(leader)
+    assert parts(leader).keys() == {f"-{part}.{suffix}" for part in ("delta", "0", "1") for suffix in ("crl", "pem")}
+    addresses = Addresses.under(url, stack.issuer().certificate)
+    leaf = stack.issue(addresses=addresses)
+    stack.revoke(leaf)
+    stack.clock.advance(1)
+    assert (deltas(leader), deltas(follower)) == ([leaf.serial], [])
+    follower.follow()
+    assert parts(follower) == parts(leader)
+    (follower.folder / f"{stack.issuer().key_identifier.hex()}-delta.crl").unlink()
+    stack.clock.advance(61)
+    follower.follow()
+    assert parts(follower) == parts(leader)
+    leader.leads, follower.leads = False, True
+    result_of(follower.publisher.begin())
+    other = stack.issue(addresses=addresses)
+    stack.revoke(other)
+    stack.clock.advance(1)
+    assert deltas(follower) == [leaf.serial, other.serial]
+    leader.follow()
+    assert parts(follower) == parts(leader)
+    follower.publisher.stop()
+    leader.publisher.stop()
 
 
 def test_leadership_ends_with_its_term(stack: Stack) -> None:

@@ -25,10 +25,10 @@ from pikachu.core.model.times import utc
 from pikachu.core.recovery_interfaces import UNDECIDED, RecoveryDecision
 from pikachu.protocols.ocsp.messages import decode_request
 from pikachu.server.files import database_url
-from pikachu.va.crl_files import decode_crl
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509 import der
 from pikachu.x509.crl import CRL_NUMBER, assemble_crl, crl_entry, parse_crl_summary, tbs_cert_list
+from pikachu.x509.crl_verification import decode_crl
 from tests.support import ocsp
 from tests.support.deferreds import failure_of, result_of
 from tests.support.intents import begin_only
@@ -316,8 +316,7 @@ def signed_crl(
     tbs = tbs_cert_list(
         algorithm=signer.signer.algorithm,
         issuer_der=signer.certificate.subject_der,
-        this_update=now,
-        next_update=issuer.certificate.not_after,
+        updates=(now, issuer.certificate.not_after),
         entries=b"".join(crl_entry(serial, now, COMPROMISED) for serial in serials),
         number=number,
         authority_key_identifier=issuer.key_identifier,

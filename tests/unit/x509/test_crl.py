@@ -42,8 +42,7 @@ def make_crl(
     to_be_signed = crl.tbs_cert_list(
         algorithm=algorithm,
         issuer_der=ca.subject_der,
-        this_update=this_update,
-        next_update=next_update,
+        updates=(this_update, next_update),
         entries=entries,
         number=number,
         authority_key_identifier=ca.key_identifier,
@@ -60,8 +59,7 @@ def unsigned(
     to_be_signed = crl.tbs_cert_list(
         algorithm=ECDSA,
         issuer_der=NAME,
-        this_update=this_update,
-        next_update=next_update,
+        updates=(this_update, next_update),
         entries=entries,
         number=number,
         authority_key_identifier=bytes(20),
@@ -212,6 +210,10 @@ def test_round_trip(
         algorithm=ECDSA,
         tbs=memoryview(data)[der.parse(data).start : -len(ECDSA) - 12],
         signature=b"signature",
+        extensions={
+            crl.AUTHORITY_KEY_IDENTIFIER: der.sequence(der.implicit(0, bytes(20))),
+            crl.CRL_NUMBER: der.integer(number),
+        },
     )
     listed = asn1.CertificateList.load(data, strict=True)["tbs_cert_list"]["revoked_certificates"]
     assert [

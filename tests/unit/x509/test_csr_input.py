@@ -38,6 +38,18 @@ class TestInput:
 
     der_bytes = request()
 
+    @pytest.mark.parametrize("label", ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])
+    def test_private_key(self, label: str) -> None:
+        """A key instead of the CSR is refused by name, without any of it; beside a CSR it is left out."""
+        secret = "c2VjcmV0"
+        text = f"-----BEGIN {label}-----\n{secret}\n-----END {label}-----\n".encode()
+        with pytest.raises(MalformedRequest, match="This is a private key") as caught:
+            decode_csr_input(text)
+        assert secret not in str(caught.value)
+        block = base64.encodebytes(self.der_bytes).decode()
+        csr = f"-----BEGIN CERTIFICATE REQUEST-----\n{block}-----END CERTIFICATE REQUEST-----\n".encode()
+        assert decode_csr_input(text + csr) == self.der_bytes
+
     @staticmethod
     def pem(data: bytes, label: bytes = b"CERTIFICATE REQUEST", newline: bytes = b"\n") -> bytes:
         text = base64.encodebytes(data).replace(b"\n", newline)

@@ -206,6 +206,18 @@ def test_no_empty_lists_of_extensions_and_no_fractions() -> None:
     assert [part.tag for part in der.parse(single).children()] == [0x30, 0x80, der.GENERALIZED_TIME, 0xA0]
 
 
+@pytest.mark.parametrize("first", [1, 100, 200, 65_400])
+def test_lengths(first: int) -> None:
+    """Every length has the form of DER, around the sizes at which it gets another byte."""
+    for size in range(first, first + 160):
+        response = ocsp.assemble(der.sequence(bytes(size)), der.sequence(der.null()), bytes(64))
+        status, body = der.parse(response, der.SEQUENCE).sub()
+        assert status.whole == b"\x0a\x01\x00"
+        kind, basic = body.sub()[0].sub()
+        assert kind.oid() == "1.3.6.1.5.5.7.48.1.1"
+        assert len(der.parse(basic.content, der.SEQUENCE).sub()[0].content) == size
+
+
 @pytest.mark.parametrize("status", ocsp.ResponseStatus)
 def test_errors(status: ocsp.ResponseStatus) -> None:
     """Five bytes, not signed."""

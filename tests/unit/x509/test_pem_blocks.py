@@ -8,9 +8,9 @@ import pytest
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.inspection.recognition import read
-from pikachu.va.crl_files import decode_crl
 from pikachu.x509 import der
 from pikachu.x509.certificate import decode_certificate_input
+from pikachu.x509.crl_verification import decode_crl
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.key_files import read_key_file
 from pikachu.x509.keys import generate_private_key, load_private_key, private_key_info

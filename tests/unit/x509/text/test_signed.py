@@ -57,8 +57,7 @@ def make_crl(issuer: Identity, revoked: int, issuing_point: bytes = b"") -> byte
     tbs = tbs_cert_list(
         algorithm=algorithm,
         issuer_der=issuer.subject_der,
-        this_update=NOW,
-        next_update=NOW + timedelta(days=7),
+        updates=(NOW, NOW + timedelta(days=7)),
         entries=entries,
         number=12,
         authority_key_identifier=issuer.key_identifier,
