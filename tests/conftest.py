@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples property tests have."""
+    """Choose how many examples property tests have, and keep the collection free of Python's garbage collector."""
+    # Nothing of what is collected ends before the tests do, so it searches a heap that only grows.
+    gc.disable()
     settings.load_profile("soak" if config.getoption("soak") else "pikachu")
 
 
@@ -44,6 +47,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if _is_soak(item, properties=soak) is soak]
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("soak")}
     items.sort(key=lambda item: 0 if item.path in slow else _turn(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Let Python's garbage collector look at what tests make, and never again at the thousands of tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def _turn(path: Path) -> int:
