@@ -440,14 +440,14 @@ class EnrollmentService:
         """
 
         async def work() -> Issued | Pending:
-            earlier = await self._earlier(digest) if look_up else None
+            earlier = await self.earlier(digest) if look_up else None
             if earlier is not None:
                 return earlier
             try:
                 request = await authorize()
             except AuthenticationFailed:
                 # Another node may have taken a copy meanwhile, which has the challenge password now.
-                earlier = await self._earlier(digest) if look_up else None
+                earlier = await self.earlier(digest) if look_up else None
                 if earlier is None:
                     raise
                 return earlier
@@ -455,7 +455,7 @@ class EnrollmentService:
 
         return self._in_flight.run(digest, work)
 
-    async def _earlier(self, digest: bytes) -> Issued | Pending | None:
+    async def earlier(self, digest: bytes) -> Issued | Pending | None:
         """Return the result of an earlier copy of a request, or None if it must be processed again.
 
         None is in flight in this process, so a copy that is still being issued belongs to another one, or was lost.

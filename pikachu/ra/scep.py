@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-
-from twisted.internet.defer import Deferred
+from functools import cached_property
 
 from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.issuers import IssuingCA
@@ -37,7 +36,7 @@ from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.names import names_equal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SCEPEnrollment:
     """A decrypted and verified PKCSReq or RenewalReq (RFC 8894 section 3.3).
 
@@ -59,7 +58,7 @@ class SCEPEnrollment:
     allow_sha1: bool = False
     allow_md5: bool = False
 
-    @property
+    @cached_property
     def signer_key(self) -> bytes:
         """SHA-256 of the SPKI that signed the message."""
         return hashlib.sha256(self.signer_spki).digest()
@@ -99,16 +98,24 @@ class SCEPRegistration:
         self._store = store
         self._require_challenge = require_challenge
 
-    def enroll(self, enrollment: SCEPEnrollment) -> Deferred[Issued | Pending]:
+    async def enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
         """Process a PKCSReq or RenewalReq (RFC 8894 sections 2.3 to 2.5).
 
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
-        return Deferred.fromCoroutine(self._enroll(enrollment))
-
-    async def _enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
-        verified = _verify(enrollment)
-        return await self._service.enroll_once(enrollment.digest, lambda: self._authorize(enrollment, verified))
+        verified, digest = _verify(enrollment), enrollment.digest
+        # A copy of these would be refused: the first one consumed its challenge password, or renewed its certificate.
+        look_up = verified.csr.challenge_password is not None or not enrollment.self_signed
+        try:
+            return await self._service.enroll_once(
+                digest, lambda: self._authorize(enrollment, verified), look_up=look_up
+            )
+        except RequestError:
+            # The policy of the earlier copy may have changed since.
+            earlier = None if look_up else await self._service.earlier(digest)
+            if earlier is None:
+                raise
+            return earlier
 
     async def _authorize(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> AuthorizedRequest:
         principal = await self._authenticate(enrollment, verified)
@@ -152,7 +159,7 @@ class SCEPRegistration:
                 raise
             return ANONYMOUS
 
-    def poll(self, label: str | None, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
+    async def poll(self, label: str | None, transaction_id: bytes, signer_spki: bytes) -> Issued | Pending:
         """Return the state of the transaction that the same key signed (CertPoll, RFC 8894 section 4.4).
 
         :param label: the label in the path of the poll, which is that of the enrollment.
@@ -160,24 +167,16 @@ class SCEPRegistration:
 
         Fails with NotFound when there is none, NotAuthorized when it was rejected.
         """
+        signer_key = hashlib.sha256(signer_spki).digest()
+        earlier = await self._store.request_by_transaction(_transaction_digest(label, transaction_id, signer_key))
+        result = None if earlier is None else self._service.result_of(earlier)
+        if result is None:
+            raise NotFound("no request of that transaction waits here")
+        return result
 
-        async def work() -> Issued | Pending:
-            signer_key = hashlib.sha256(signer_spki).digest()
-            earlier = await self._store.request_by_transaction(_transaction_digest(label, transaction_id, signer_key))
-            result = None if earlier is None else self._service.result_of(earlier)
-            if result is None:
-                raise NotFound("no request of that transaction waits here")
-            return result
-
-        return Deferred.fromCoroutine(work())
-
-    def issuer(self, label: str | None) -> Deferred[IssuingCA]:
+    async def issuer(self, label: str | None) -> IssuingCA:
         """Return the CA that signs for a SCEP path.  Fails with NotFound."""
-
-        async def work() -> IssuingCA:
-            return self._service.issuer_for(await self._policies.for_label(Method.SCEP, label), Method.SCEP)
-
-        return Deferred.fromCoroutine(work())
+        return self._service.issuer_for(await self._policies.for_label(Method.SCEP, label), Method.SCEP)
 
 
 def _verify(enrollment: SCEPEnrollment) -> VerifiedRequest:

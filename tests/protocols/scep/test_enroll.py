@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pikachu.auth.rate_limit import ADDRESS_LIMIT
 from pikachu.core.errors import SignerUnavailable
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.policies import PolicyLimits
+from pikachu.storage.store import Store
 from tests.support.faults import FaultySigner, FaultyStore
 from tests.support.scep import BAD_ALG, BAD_MESSAGE_CHECK, BAD_REQUEST, FAILURE, SCEP, SUCCESS, scep_server_in
 from tests.support.scep_client import SCEPClient, csr, rsa_key, self_signed
@@ -172,6 +174,37 @@ def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
         assert again.issued() == 1
     finally:
         scep.stack.app = again.stack.app
+
+
+def test_copies_without_a_challenge(tmp_path: Path) -> None:
+    """The database recognizes them when they are recorded: nothing is read before, not even of the first one."""
+    changes = {("SCEP", "challenge_password_enabled"): "false"}
+    stores: list[FaultyStore] = []
+
+    def wrap(store: Store) -> FaultyStore:
+        stores.append(FaultyStore(store))
+        return stores[0]
+
+    with scep_server_in(tmp_path / "server", changes=changes, wrap_store=wrap) as scep:
+        client = scep.client()
+        message = client.pkcs_req(csr(client.key))
+        assert scep.leaf(scep.ask_scep(client, message)) == scep.leaf(scep.ask_scep(client, message))
+        assert scep.issued() == 1
+        assert "begin" in stores[0].calls
+        assert "repeated" not in stores[0].calls
+
+
+def test_copies_under_another_policy(tmp_path: Path) -> None:
+    """A copy gets the certificate of the first one, also where the policy would refuse a new request."""
+    changes = {("SCEP", "challenge_password_enabled"): "false"}
+    with scep_server_in(tmp_path / "server", changes=changes) as scep:
+        client = scep.client()
+        message = client.pkcs_req(csr(client.key))
+        leaf = scep.leaf(scep.ask_scep(client, message))
+        scep.policy("no RSA", use_for_est=False, use_for_scep=True, limits=PolicyLimits(keys=("EC/prime256v1",)))
+        assert scep.leaf(scep.ask_scep(client, message)) == leaf
+        assert scep.enroll_scep(client, "other").fail_info == BAD_REQUEST
+        assert scep.issued() == 1
 
 
 def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:

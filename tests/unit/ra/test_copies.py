@@ -86,9 +86,8 @@ def scep(desk: Desk) -> Callable[[], Deferred[Issued | Pending]]:
 
     def enroll() -> Deferred[Issued | Pending]:
         signer = b"throw-away certificate %d" % next(numbers)
-        return desk.registration.scep.enroll(
-            SCEPEnrollment(csr, signer, spki(key), True, False, b"transaction", None, "192.0.2.1")
-        )
+        enrollment = SCEPEnrollment(csr, signer, spki(key), True, False, b"transaction", None, "192.0.2.1")
+        return Deferred.fromCoroutine(desk.registration.scep.enroll(enrollment))
 
     return enroll
 
