@@ -117,6 +117,11 @@ _CIPHER_OIDS: Final = {
 }
 # Keyed by content octets, so that the hot path compares bytes instead of formatting dotted OIDs.
 _DIGESTS_BY_OID: Final = {der.oid(oid)[2:]: digest for digest, oid in _DIGEST_OIDS.items()}
+_DIGESTS_BY_IDENTIFIER: Final = {
+    der.sequence(der.oid(oid), parameters): digest
+    for digest, oid in _DIGEST_OIDS.items()
+    for parameters in (b"", der.null())
+}
 _CIPHERS_BY_OID: Final = {der.oid(oid)[2:]: cipher for cipher, oid in _CIPHER_OIDS.items()}
 
 
@@ -169,6 +174,11 @@ _SIGNATURES: Final[dict[bytes, SignatureScheme]] = {
     **{der.oid(oid)[2:]: SignatureScheme(KeyKind.EC, digest) for digest, oid in _ECDSA_SIGNATURES.items()},
     **{der.oid(oid)[2:]: SignatureScheme(KeyKind.OTHER, Digest.SHA512) for oid in _OTHER_SIGNATURES},
 }
+_SIGNATURES_BY_IDENTIFIER: Final = {
+    der.sequence(der.tlv(der.OBJECT_IDENTIFIER, oid), parameters): scheme
+    for oid, scheme in _SIGNATURES.items()
+    for parameters in (b"", der.null())
+}
 _PSS: Final = der.oid(RSASSA_PSS)[2:]
 _MGF1: Final = der.oid(MGF1)[2:]
 # OpenSSL makes the salt as long as the key allows.
@@ -215,6 +225,9 @@ def digest_of(element: der.Element) -> Digest:
     :raises MalformedRequest: *element* is malformed.
     :raises UnsupportedAlgorithm: the digest is not supported.
     """
+    digest = _DIGESTS_BY_IDENTIFIER.get(element.whole)
+    if digest is not None:
+        return digest
     oid, _parameters = algorithm_identifier(element)
     digest = _DIGESTS_BY_OID.get(oid)
     if digest is None:
@@ -239,6 +252,9 @@ def signature_of(element: der.Element) -> SignatureScheme:
     :raises MalformedRequest: *element* is malformed.
     :raises UnsupportedAlgorithm: the algorithm is not supported.
     """
+    scheme = _SIGNATURES_BY_IDENTIFIER.get(element.whole)
+    if scheme is not None:
+        return scheme
     oid, parameters = algorithm_identifier(element)
     if oid == _PSS:
         return _pss(parameters)

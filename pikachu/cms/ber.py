@@ -120,9 +120,4 @@ def bounded(element: der.Element, maximum: int) -> list[der.Element]:
 
     :raises MalformedRequest: there are more than *maximum*.
     """
-    children: list[der.Element] = []
-    for child in element.children():
-        if len(children) == maximum:
-            raise MalformedRequest("the message has too many parts")
-        children.append(child)
-    return children
+    return element.sub(most=maximum)

@@ -32,12 +32,12 @@ class CertificateIdentity:
     spki_der: bytes
     extensions_der: bytes | None
 
-    @property
+    @functools.cached_property
     def issuer_and_serial(self) -> bytes:
         """The DER IssuerAndSerialNumber, byte for byte as in the certificate."""
         return der.sequence(self.issuer_der, self.serial_der)
 
-    @property
+    @functools.cached_property
     def serial(self) -> int:
         """The serial number; may be negative."""
         return int.from_bytes(der.parse(self.serial_der).content, "big", signed=True)
@@ -59,10 +59,14 @@ class CertificateIdentity:
         return None
 
     def public_key(self) -> PublicKey:
-        """Load the public key.
+        """Return the public key, which is loaded once.
 
         :raises UnsupportedAlgorithm: the key is malformed, or its type or size is not accepted.
         """
+        return self._public_key
+
+    @functools.cached_property
+    def _public_key(self) -> PublicKey:
         try:
             return load_public_key(read_public_key(self.spki_der, MESSAGES))
         except BadPublicKey as error:

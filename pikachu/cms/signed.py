@@ -181,7 +181,7 @@ def _as_signed(attributes: bytes) -> list[bytes]:
     RFC 5652 section 5.4 requires DER, but some clients sign the set in the order in which they send it.
     """
     element = der.parse(attributes)
-    canonical = der.set_of(child.whole for child in element.children())
+    canonical = der.set_of([child.whole for child in element.sub()])
     received = b"\x31" + attributes[1:]
     return [canonical] if canonical == received else [canonical, received]
 

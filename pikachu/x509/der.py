@@ -232,11 +232,18 @@ class Element:
             yield child
             offset = child.end
 
-    def sub(self, tag: int | None = None) -> list[Element]:
-        """Return the child elements; each must have *tag*, if it is not ``None``."""
-        elements = []
+    def sub(self, tag: int | None = None, most: int = -1) -> list[Element]:
+        """Return the child elements; each must have *tag*, if it is not ``None``.
+
+        :param most: the number of children that there may be; negative for any.
+        :raises MalformedRequest: a child is malformed or has another tag, or there are more.
+        """
+        elements: list[Element] = []
         buffer, offset, end = self.buffer, self.start, self.end
         while offset < end:
+            if most == 0:
+                raise MalformedRequest("the message has too many parts")
+            most -= 1
             # The header of a short element is read here: a call takes as long again.
             stop = offset + 2 + buffer[offset + 1] if offset + 1 < end else end + 1
             if stop <= end and buffer[offset + 1] < 0x80 and buffer[offset] & 0x1F != 0x1F:

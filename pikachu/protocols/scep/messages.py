@@ -95,16 +95,19 @@ class PKIMessage:
     :param transaction_id: as sent; any bytes.
     :param message_type: ``None`` when absent, repeated or not a decimal number.
     :param sender_nonce: as sent, whatever its length, so that it can be echoed; ``None`` when absent or repeated.
-    :param signing_time: ``None`` when absent or not in a known form.
     :param signer: the SignerInfo with these attributes; :meth:`check` refuses a message with several.
     """
 
     transaction_id: bytes
     message_type: int | None
     sender_nonce: bytes | None
-    signing_time: datetime | None
     signer: SignerInfo = field(repr=False)
     signed: SignedData = field(repr=False)
+
+    @property
+    def signing_time(self) -> datetime | None:
+        """The signingTime; ``None`` when absent or not in a known form."""
+        return _decode_time(_single_value(self.signer, _SIGNING_TIME))
 
     @property
     def digest(self) -> Digest:
@@ -169,7 +172,6 @@ def decode(data: bytes) -> PKIMessage:
         transaction_id=transaction_id,
         message_type=_decode_number(_single_value(signer, _MESSAGE_TYPE)),
         sender_nonce=nonce.content if nonce is not None and nonce.tag == der.OCTET_STRING else None,
-        signing_time=_decode_time(_single_value(signer, _SIGNING_TIME)),
         signer=signer,
         signed=signed,
     )

@@ -275,12 +275,12 @@ class SCEPServer:
     async def _operate(self, opened: _Opened) -> tuple[Unsigned, str]:
         """Return the CertRep to be signed, and its outcome for the log."""
         if opened.kind is MessageType.GET_CERT:
-            certificate = await self._certificate(issuer_and_serial_in(opened.content))
-            return self._success(opened, certificate)
+            requested = issuer_and_serial_in(opened.content)
+            return self._success(opened, await self._certificate(requested), requested.serial)
         result = await self._enrollment(opened)
         if isinstance(result, Pending):
             return opened.reply.pending(), f"PENDING request {result.request_id}"
-        return self._success(opened, result.record.der)
+        return self._success(opened, result.record.der, result.record.serial)
 
     def _enrollment(self, opened: _Opened) -> Awaitable[Issued | Pending]:
         signer = opened.signer
@@ -310,9 +310,8 @@ class SCEPServer:
             raise NotAuthorized(error.public, **error.context) from error
 
     @staticmethod
-    def _success(opened: _Opened, certificate: bytes) -> tuple[Unsigned, str]:
-        serial = f"{identify(certificate).serial:x}"
-        return opened.reply.success(opened.signer, opened.cipher, certificate=certificate), f"SUCCESS {serial}"
+    def _success(opened: _Opened, certificate: bytes, serial: int) -> tuple[Unsigned, str]:
+        return opened.reply.success(opened.signer, opened.cipher, certificate=certificate), f"SUCCESS {serial:x}"
 
     async def _certificate(self, requested: IssuerAndSerial) -> bytes:
         """Return a certificate by issuer and serial number: one issued here, or that of an issuing CA.

@@ -336,3 +336,9 @@ def test_any_bytes_give_only_malformed_request(data: bytes) -> None:
     """Nothing else ever comes out of the parser."""
     with pytest.raises(MalformedRequest):
         parse_signed_data(data)
+
+
+def test_a_key_is_loaded_once() -> None:
+    """One key verifies the message and gets the answer's key."""
+    signer = parse_signed_data(message()).verify()
+    assert signer.public_key() is signer.public_key()
