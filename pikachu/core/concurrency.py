@@ -33,6 +33,15 @@ class IThreadCaller(Protocol):
         """Call in the reactor's thread."""
 
 
+class IReactor(IThreadCaller, Protocol):
+    """What the store and the pools of a server need of the reactor."""
+
+    def callLater(  # noqa: N802 - Twisted's name
+        self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
+    ) -> object:
+        """Call after *delay* seconds; only in the reactor's thread."""
+
+
 class WorkerPool(Service):
     """A named, bounded thread pool.
 

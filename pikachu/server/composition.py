@@ -29,7 +29,7 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
 from pikachu.config.setting_choices import ForeignIssuer
 from pikachu.core.chat_interfaces import IChatModel
-from pikachu.core.concurrency import IThreadCaller
+from pikachu.core.concurrency import IReactor, IThreadCaller
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.core.interfaces import IClock
 from pikachu.core.lint_interfaces import ICertificateLinter
@@ -160,7 +160,7 @@ def build(
     config: Configuration,
     clock: IClock,
     pools: Pools,
-    reactor: IThreadCaller | None,
+    reactor: IReactor | None,
     process: str,
     warn: Warn,
     safety: SafetySettings | None = None,

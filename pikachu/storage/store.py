@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -12,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.core.audit_interfaces import AuditKeyOrigin
-from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
+from pikachu.core.concurrency import ImmediatePool, IReactor, WorkerPool, uncancelled
 from pikachu.core.errors import ConfigError, SecretKeyChanged, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
 from pikachu.core.model.account_objects import Quotas
@@ -135,7 +136,8 @@ class Store(
     :param fsync: whether a commit to a file waits for the disk.
     :param quotas: the quotas of accounts; ``None`` for no limits.
     :param settings: time limits and thresholds.
-    :param thread_caller: in whose thread notifications of other nodes are delivered; ``None`` receives none.
+    :param reactor: in whose thread notifications of other nodes are delivered, and batches gathered; ``None`` receives
+        none, and runs each function at once.
     :ivar database: the connections.
     """
 
@@ -149,7 +151,7 @@ class Store(
         fsync: bool = True,
         quotas: Quotas | None = None,
         settings: StoreSettings = DEFAULT_SETTINGS,
-        thread_caller: IThreadCaller | None = None,
+        reactor: IReactor | None = None,
     ) -> None:
         self._quotas = quotas or Quotas()
         self._settings = settings
@@ -165,7 +167,8 @@ class Store(
         self._reader = reader
         # On SQLite, one thread reads rows as fast as several; a server on the network answers several at a time.
         at_once = READERS if self.has_nodes else 1
-        later = None if thread_caller is None else thread_caller.callFromThread
+        # Not callFromThread, which wakes the reactor by system calls though it is awake.
+        later = None if reactor is None else partial(reactor.callLater, 0)
         self._points = Batches(
             "reads", reader, self.database.read_batch, queue=_WAITING_READS, at_once=at_once, later=later
         )
@@ -178,7 +181,7 @@ class Store(
         # The newest write that failed since the last check.
         self._failed_write: StoreUnavailable | None = None
         self._pools = (reader, writer)
-        self._thread_caller = thread_caller
+        self._thread_caller = reactor
         self._receiver: NotificationReceiver | None = None
 
     @property
@@ -342,7 +345,7 @@ class Store(
 
 def open_store(
     url: str,
-    reactor: IThreadCaller | None = None,
+    reactor: IReactor | None = None,
     *,
     fsync: bool = True,
     quotas: Quotas | None = None,
@@ -368,4 +371,4 @@ def open_store(
         return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync, quotas=quotas, settings=settings)
     reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
     writes = WorkerPool("writes", reactor, 1, queue=1)
-    return Store(url, reads, writes, fsync=fsync, quotas=quotas, settings=settings, thread_caller=reactor)
+    return Store(url, reads, writes, fsync=fsync, quotas=quotas, settings=settings, reactor=reactor)

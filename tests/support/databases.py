@@ -262,6 +262,13 @@ class Calls:
         """Call in the test's thread."""
         self._calls.put((callable, args, kwargs))
 
+    def callLater(  # noqa: N802
+        self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
+    ) -> None:
+        """Call in the test's next turn; there is no delay of another length."""
+        assert delay == 0
+        self._calls.put((callable, args, kwargs))
+
     def make_one(self, seconds: float = 60) -> None:
         """Wait for a call, and make it."""
         call, args, kwargs = self._calls.get(timeout=seconds)
