@@ -53,6 +53,7 @@ NOT_READABLE: Final = "the message can't be decrypted"
 
 _ENVELOPED_DATA: Final = der.oid(ENVELOPED_DATA)
 _AUTH_ENVELOPED_DATA: Final = der.oid(AUTH_ENVELOPED_DATA)
+_VERSION_0: Final = der.integer(0)
 _RSA: Final = der.oid(RSA_ENCRYPTION)[2:]
 _OAEP: Final = der.oid(RSAES_OAEP)[2:]
 _P_SPECIFIED: Final = der.oid(P_SPECIFIED)[2:]
@@ -271,7 +272,7 @@ def envelop_encrypted(content: EncryptedContent, recipient: CertificateIdentity,
     except ValueError:
         raise UnsupportedAlgorithm("the key in the message's certificate is too small") from None
     transport = der.sequence(
-        der.integer(0), recipient.issuer_and_serial, RSA_ENCRYPTION_ALGORITHM, der.octet_string(encrypted_key)
+        _VERSION_0, recipient.issuer_and_serial, RSA_ENCRYPTION_ALGORITHM, der.octet_string(encrypted_key)
     )
     encrypted = der.sequence(
         der.oid(content_type),
@@ -279,5 +280,5 @@ def envelop_encrypted(content: EncryptedContent, recipient: CertificateIdentity,
         der.implicit(0, content.ciphertext),
     )
     # Version 0: key transport by issuer and serial number, no attributes (RFC 5652 section 6.1).
-    body = der.sequence(der.integer(0), der.tlv(der.SET, transport), encrypted)
+    body = der.sequence(_VERSION_0, der.tlv(der.SET, transport), encrypted)
     return der.sequence(_ENVELOPED_DATA, der.explicit(0, body))

@@ -8,7 +8,8 @@ Construction takes two steps, since only :mod:`pikachu.signers` uses private key
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -48,6 +49,10 @@ _SIGNED_DATA: Final = der.oid(SIGNED_DATA)
 _DATA: Final = der.oid(DATA)
 _CONTENT_TYPE: Final = der.oid(CONTENT_TYPE)
 _MESSAGE_DIGEST: Final = der.oid(MESSAGE_DIGEST)
+_VERSION_1: Final = der.integer(1)
+_VERSION_3: Final = der.integer(3)
+_EMPTY_SET: Final = der.set_of(())
+_DEGENERATE_HEAD: Final = _VERSION_1 + _EMPTY_SET + der.sequence(_DATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,12 @@ class Attribute:
 
     :param oid_der: the DER OBJECT IDENTIFIER.
     :param values: DER elements.
+    :param whole: as received.
     """
 
     oid_der: bytes
     values: tuple[der.Element, ...]
+    whole: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,7 @@ class SignedData:
             candidates = [content]
         else:
             self._check_attributes(signer, digest, content)
-            candidates = _as_signed(signer.signed_attributes_der)
+            candidates = _as_signed(signer, signer.signed_attributes_der)
         _verify_any(identity, scheme, signature_digest, signer.signature, candidates)
         return identity
 
@@ -175,13 +182,12 @@ class SignedData:
             raise MessageCheckFailed("the signed digest is not that of the message")
 
 
-def _as_signed(attributes: bytes) -> list[bytes]:
+def _as_signed(signer: SignerInfo, attributes: bytes) -> list[bytes]:
     """Return the candidates for the signed bytes: the attributes as a SET in DER order, and in the received order.
 
     RFC 5652 section 5.4 requires DER, but some clients sign the set in the order in which they send it.
     """
-    element = der.parse(attributes)
-    canonical = der.set_of([child.whole for child in element.sub()])
+    canonical = der.set_of([one.whole for one in signer.attributes])
     received = b"\x31" + attributes[1:]
     return [canonical] if canonical == received else [canonical, received]
 
@@ -324,7 +330,7 @@ def _parse_attribute(element: der.Element) -> Attribute:
     if len(parts) != 2:
         raise MalformedRequest("this is not a signed attribute")
     values = bounded(parts[1].expect(der.SET), MAX_ATTRIBUTES)
-    return Attribute(parts[0].expect(der.OBJECT_IDENTIFIER).whole, tuple(values))
+    return Attribute(parts[0].expect(der.OBJECT_IDENTIFIER).whole, tuple(values), element.whole)
 
 
 # --- building ----------------------------------------------------------------------------
@@ -359,13 +365,22 @@ def attribute(oid: str, *values: bytes) -> bytes:
     return der.sequence(der.oid(oid), der.set_of(values))
 
 
+_DATA_ATTRIBUTE: Final = attribute(CONTENT_TYPE, _DATA)
+
+
+@functools.lru_cache(maxsize=4)
+def _signing_time(moment: datetime) -> bytes:
+    """Return the attribute, which all messages of a second share."""
+    return attribute(SIGNING_TIME, der.time(moment))
+
+
 def prepare(
     content: bytes,
     *,
     signer: CertificateIdentity,
     algorithm: bytes,
     signing_time: datetime | None = None,
-    attributes: Mapping[str, bytes] | None = None,
+    attributes: Iterable[bytes] = (),
     certificates: Iterable[bytes] = (),
     content_type: str = DATA,
 ) -> Unsigned:
@@ -374,7 +389,7 @@ def prepare(
     :param content: the content of eContent; it may be empty but is always present, since OpenSSL requires it.
     :param algorithm: the DER AlgorithmIdentifier of the signature, such as sha256WithRSAEncryption, which also
         determines the message digest.
-    :param attributes: dotted OID → DER value, in addition to contentType, messageDigest and signingTime.
+    :param attributes: as :func:`attribute` returns them, in addition to contentType, messageDigest and signingTime.
     :param certificates: DER; the message contains them in DER order.
     :raises UnsupportedAlgorithm: *algorithm* is not supported.
     """
@@ -384,21 +399,19 @@ def prepare(
     is_pkcs1 = scheme.kind is KeyKind.RSA and scheme.salt_size is None
     type_der = der.oid(content_type)
     signed_attributes = [
-        attribute(CONTENT_TYPE, type_der),
+        _DATA_ATTRIBUTE if content_type == DATA else attribute(CONTENT_TYPE, type_der),
         attribute(MESSAGE_DIGEST, der.octet_string(digest.of(content))),
+        *attributes,
     ]
     if signing_time is not None:
-        signed_attributes.append(attribute(SIGNING_TIME, der.time(signing_time)))
-    if attributes is not None:
-        signed_attributes.extend(attribute(oid, value) for oid, value in attributes.items())
-    version = der.integer(1 if content_type == DATA else 3)
+        signed_attributes.append(_signing_time(signing_time))
     return Unsigned(
         to_be_signed=der.set_of(signed_attributes),
-        head=version
+        head=(_VERSION_1 if content_type == DATA else _VERSION_3)
         + der.tlv(der.SET, digest.algorithm)
         + der.sequence(type_der, der.explicit(0, der.octet_string(content)))
         + _optional_set(0, certificates),
-        signer_head=der.integer(1) + signer.issuer_and_serial + digest.algorithm,
+        signer_head=_VERSION_1 + signer.issuer_and_serial + digest.algorithm,
         signature_algorithm=RSA_ENCRYPTION_ALGORITHM if is_pkcs1 else algorithm,
     )
 
@@ -408,14 +421,7 @@ def degenerate(certificates: Iterable[bytes] = (), crls: Iterable[bytes] = ()) -
 
     Both are sets, which DER sorts.
     """
-    body = der.sequence(
-        der.integer(1),
-        der.tlv(der.SET, b""),
-        der.sequence(_DATA),
-        _optional_set(0, certificates),
-        _optional_set(1, crls),
-        der.tlv(der.SET, b""),
-    )
+    body = der.sequence(_DEGENERATE_HEAD, _optional_set(0, certificates), _optional_set(1, crls), _EMPTY_SET)
     return der.sequence(_SIGNED_DATA, der.explicit(0, body))
 
 

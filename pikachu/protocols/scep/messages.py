@@ -33,7 +33,16 @@ from pikachu.cms.enveloped import (
     parse_enveloped_data,
 )
 from pikachu.cms.identity import CertificateIdentity
-from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
+from pikachu.cms.signed import (
+    SIGNING_TIME,
+    SignedData,
+    SignerInfo,
+    Unsigned,
+    attribute,
+    degenerate,
+    parse_signed_data,
+    prepare,
+)
 from pikachu.core.errors import MalformedRequest, MessageCheckFailed
 from pikachu.x509 import der
 
@@ -123,10 +132,10 @@ class PKIMessage:
         if len(self.signed.signers) != 1:
             raise MalformedRequest("the message has not exactly one signer")
         oids = set()
-        for attribute in self.signer.attributes:
-            if attribute.oid_der in oids or len(attribute.values) != 1:
+        for one in self.signer.attributes:
+            if one.oid_der in oids or len(one.values) != 1:
                 raise MalformedRequest("a signed attribute of the message has not exactly one value")
-            oids.add(attribute.oid_der)
+            oids.add(one.oid_der)
         if self.sender_nonce is None or not 1 <= len(self.sender_nonce) <= MAX_NONCE:
             raise MalformedRequest(f"the senderNonce is not 1 to {MAX_NONCE} bytes")
         try:
@@ -304,6 +313,10 @@ def encrypt_crl(crl: bytes, cipher: Cipher) -> EncryptedContent:
 # --- responses ---------------------------------------------------------------------------
 
 
+_CERT_REP: Final = attribute(MESSAGE_TYPE, der.printable_string(str(MessageType.CERT_REP.value)))
+_STATUSES: Final = {status: attribute(PKI_STATUS, der.printable_string(str(status.value))) for status in PKIStatus}
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The common fields of a CertRep (RFC 8894 section 3.3.2), from which a success, pending or failure is built.
@@ -334,36 +347,36 @@ class Reply:
 
         :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
         """
-        return self._prepare(PKIStatus.SUCCESS, envelop(degenerate((certificate,)), recipient, cipher), {})
+        return self._prepare(PKIStatus.SUCCESS, envelop(degenerate((certificate,)), recipient, cipher))
 
     def crl_success(self, recipient: CertificateIdentity, crl: EncryptedContent) -> Unsigned:
         """Build SUCCESS with one CRL, encrypted by :func:`encrypt_crl`.
 
         :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
         """
-        return self._prepare(PKIStatus.SUCCESS, envelop_encrypted(crl, recipient), {})
+        return self._prepare(PKIStatus.SUCCESS, envelop_encrypted(crl, recipient))
 
     def pending(self) -> Unsigned:
         """Build PENDING: the client polls again later."""
-        return self._prepare(PKIStatus.PENDING, _NO_ENVELOPE, {})
+        return self._prepare(PKIStatus.PENDING, _NO_ENVELOPE)
 
     def failure(self, fail_info: FailInfo, text: str = "") -> Unsigned:
         """Build FAILURE, with a human-readable text if given (RFC 8894 section 3.2.1.4)."""
-        extra = {FAIL_INFO: der.printable_string(str(fail_info.value))}
+        extra = [attribute(FAIL_INFO, der.printable_string(str(fail_info.value)))]
         if text:
-            extra[FAIL_INFO_TEXT] = der.utf8_string(text)
-        return self._prepare(PKIStatus.FAILURE, _NO_ENVELOPE, extra)
+            extra.append(attribute(FAIL_INFO_TEXT, der.utf8_string(text)))
+        return self._prepare(PKIStatus.FAILURE, _NO_ENVELOPE, *extra)
 
-    def _prepare(self, status: PKIStatus, content: bytes, extra: dict[str, bytes]) -> Unsigned:
-        attributes = {
-            MESSAGE_TYPE: der.printable_string(str(MessageType.CERT_REP.value)),
-            PKI_STATUS: der.printable_string(str(status.value)),
-            TRANSACTION_ID: der.tlv(der.PRINTABLE_STRING, self.transaction_id),
-            SENDER_NONCE: der.octet_string(self.sender_nonce),
-            **extra,
-        }
+    def _prepare(self, status: PKIStatus, content: bytes, *extra: bytes) -> Unsigned:
+        attributes = [
+            _CERT_REP,
+            _STATUSES[status],
+            attribute(TRANSACTION_ID, der.tlv(der.PRINTABLE_STRING, self.transaction_id)),
+            attribute(SENDER_NONCE, der.octet_string(self.sender_nonce)),
+            *extra,
+        ]
         if self.recipient_nonce is not None:
-            attributes[RECIPIENT_NONCE] = der.octet_string(self.recipient_nonce)
+            attributes.append(attribute(RECIPIENT_NONCE, der.octet_string(self.recipient_nonce)))
         return prepare(
             content,
             signer=self.signer,

@@ -266,9 +266,13 @@ class SCEPServer:
         The client knows the certificate that it encrypted for, so those keys sign the CertRep as well.
         """
         enveloped = message.envelope(self._allowed)
-        known = await self._keyring.recipients(issuer, current, self._authority.now())
-        recipient = recipient_for(enveloped, [keys.certificate for keys in known])
-        keys = next(one for one in known if one.certificate.certificate == recipient.certificate)
+        keys = current
+        try:
+            recipient = recipient_for(enveloped, (current.certificate,))
+        except UnknownRecipient:
+            known = await self._keyring.recipients(issuer, current, self._authority.now())
+            recipient = recipient_for(enveloped, [keys.certificate for keys in known])
+            keys = next(one for one in known if one.certificate.certificate == recipient.certificate)
         key = await keys.decrypter.decrypt(recipient.encrypted_key, oaep_hash=recipient.oaep_hash)
         return keys, enveloped.cipher, open_envelope(enveloped, key)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pikachu.cms.algorithms import LEGACY, MODERN, WITH_SHA1_3DES, Digest, allowed_algorithms
 from pikachu.cms.identity import identify
-from pikachu.cms.signed import DATA, degenerate, parse_signed_data, prepare
+from pikachu.cms.signed import DATA, attribute, degenerate, parse_signed_data, prepare
 from pikachu.core.errors import MalformedRequest, MessageCheckFailed, RequestError, UnsupportedAlgorithm
 from pikachu.x509 import der
 from tests.support import scep_client as client
@@ -235,7 +235,7 @@ def test_what_is_built_is_read_by_both(content: bytes, value: bytes) -> None:
         signer=identify(certificate),
         algorithm=rsa_signature_algorithm(Digest.SHA256),
         signing_time=NOW,
-        attributes={client.SENDER_NONCE: der.octet_string(value)},
+        attributes=[attribute(client.SENDER_NONCE, der.octet_string(value))],
         certificates=[certificate],
     )
     data = unsigned.assemble(_sign(unsigned.to_be_signed))
