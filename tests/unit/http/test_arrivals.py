@@ -21,7 +21,9 @@ class Listener:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.clock = Clock()
-        self.arrivals = Arrivals(self.clock, limit)
+        #: The part of its time that the server works.
+        self.load = 0.0
+        self.arrivals = Arrivals(self.clock, limit, lambda: self.load * self.clock.seconds())
         self.arrivals.subscribe(self.accept)
         self.told: list[bool] = []
 
@@ -112,6 +114,35 @@ def test_a_pause_is_not_prolonged(seconds: float, leave: Callable[[Listener, lis
         leave(listener, names[:half])
         names = names[half:] + listener.arrive(half // OF_EACH, first=100 * number)
     assert paused <= MAX_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("load", [0.1, 1.0])
+def test_busy_server(load: float) -> None:
+    """A server that works, and serves, pauses as long as it takes: its clients would lose their connections."""
+    listener = Listener()
+    listener.load = load
+    names = listener.arrive(LIMIT // OF_EACH)
+    for number in range(1, 40):
+        for _ in range(LIMIT // 4):
+            listener.clock.advance(MAX_PAUSE_SECONDS - 0.1)
+            listener.serve(names[:OF_EACH])
+            names = names[OF_EACH:]
+        assert listener.told == [False, True] * number
+        names += listener.arrive(LIMIT // 2 // OF_EACH, first=100 * number)
+        assert listener.arrivals.is_paused
+
+
+def test_busy_server_that_serves_too_few() -> None:
+    """It works on something else, and those that wait are silent."""
+    listener = Listener()
+    listener.load = 1.0
+    names = listener.arrive(LIMIT // OF_EACH)
+    listener.serve(names[: OF_EACH - 1])
+    listener.clock.advance(MAX_PAUSE_SECONDS)
+    assert listener.told == [False, True]
+    listener.arrive(LIMIT, first=100)
+    listener.clock.advance(SUSPENSION_SECONDS - 1)
+    assert listener.told == [False, True]
 
 
 def test_a_small_limit_is_none() -> None:
