@@ -39,10 +39,11 @@ class ResponseBatch:
     def add(self, writer: IResponseWriter, response: bytes, close: bool) -> None:
         """Write *response* when all events of this turn have been handled."""
         if not self._waiting:
-            self._clock.callLater(0, self._write)
+            self._clock.callLater(0, self.write)
         self._waiting.append((writer, response, close))
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write them now."""
         waiting, self._waiting = self._waiting, []
         for writer, response, close in waiting:
             try:

@@ -8,12 +8,14 @@ bounds it.
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Connection
+from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.iweb import INonQueuedRequestFactory
@@ -159,3 +161,32 @@ def is_disconnected(request: Request) -> bool:
 def leave_form_encoded(request: Request) -> None:
     """Keep twisted.web from decoding a form in the body, which it does without bounds."""
     request._parsePOSTFormSubmission = False
+
+
+class Events:
+    """The descriptors that are ready at a reactor on epoll.
+
+    :param reactor: an ``EPollReactor``.
+    :ivar owners: what reads and writes, by its descriptor.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.owners: Mapping[int, Any] = reactor._selectables
+
+    @staticmethod
+    def are_of(reactor: object) -> bool:
+        """Return whether a reactor is on epoll."""
+        return isinstance(getattr(reactor, "_poller", None), getattr(select, "epoll", ()))
+
+    def wait(self, timeout: float | None) -> Sequence[tuple[int, int]]:
+        """Wait up to *timeout* seconds; return descriptor and event of each that is ready."""
+        # epoll_wait goes on after a signal (PEP 475).
+        ready: list[tuple[int, int]] = self._reactor._poller.poll(-1 if timeout is None else timeout, len(self.owners))
+        return ready
+
+    def handle(self, descriptor: int, event: int) -> None:
+        """Read or write, and log what fails; nothing when it was closed meanwhile."""
+        owner = self.owners.get(descriptor)
+        if owner is not None:
+            log.callWithLogger(owner, self._reactor._doReadOrWrite, owner, descriptor, event)

@@ -31,6 +31,7 @@ from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node, Notification, Topic
 from pikachu.core.sentences import sentence
 from pikachu.http.request import Site
+from pikachu.http.status_first import put_status_first
 from pikachu.operations.metrics import ListenerNumbers
 from pikachu.operations.node_checks import NODE_CHECKS
 from pikachu.server.admission import CredentialsCheck
@@ -258,6 +259,8 @@ class PikachuService(Service):
             drain_timeout=float(app.config.default.shutdown_timeout),
         )
         site.arrivals.subscribe(service.accept)
+        if listener.name == "http":
+            put_status_first(self._reactor, lambda: service.ports, site.batch.write)
         return service
 
     def setServiceParent(self, parent: Any) -> None:
