@@ -280,9 +280,10 @@ class CertificateStore(StoreSection):
     @read_transaction
     def crl_entries(self, tx: Transaction, issuer_id: int, after: int) -> tuple[int, int, bytes] | None:
         """Return (last change id, number of entries, their concatenated DER), or None to restart from 0."""
-        replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
-        if after and replaced is not None and replaced[0]:
-            return None
+        if after:
+            replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
+            if replaced is not None and replaced[0]:
+                return None
         latest = tx.row(_latest_of, {"b_issuer": issuer_id})
         count, chunks = 0, []
         for rows in tx.batches(_entries, {"b_issuer": issuer_id, "after": after}, _ENTRIES):

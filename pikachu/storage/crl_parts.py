@@ -64,7 +64,8 @@ _keep_expired: Final = insert(expired_crl_entries).from_select(
     select(_e.issuer_id, bindparam("number", type_=Integer), _e.serial).where(
         _e.issuer_id == _issuer,
         _e.not_after < bindparam("b_end"),
-        _e.change_id <= bindparam("b_listed"),
+        # An expression, as in the deletion that follows.
+        _e.change_id + 0 <= bindparam("b_listed"),
         ~select(_x.serial)
         .where(
             _x.issuer_id == _e.issuer_id,

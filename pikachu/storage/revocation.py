@@ -70,7 +70,8 @@ _list_entry: Final = insert_into(
 _unlist_ended: Final = delete(crl_entries).where(
     crl_entries.c.issuer_id == bindparam("b_issuer"),
     crl_entries.c.not_after < bindparam("b_end"),
-    crl_entries.c.change_id <= bindparam("b_listed"),
+    # An expression, so that SQLite looks for the few that have expired, and not for all that are listed.
+    crl_entries.c.change_id + 0 <= bindparam("b_listed"),
 )
 # Revoked certificates and serial numbers of intents that have no CRL entry but need one.
 _unlisted: Final = union_all(

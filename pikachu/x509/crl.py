@@ -7,17 +7,17 @@ that a million entries cost memory copies but no work per entry.
 from __future__ import annotations
 
 import binascii
-import re
 import struct
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import PublishedRevocation, RevocationReason
 from pikachu.x509 import der
+from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension import Extension
 
 CRL_NUMBER: Final = "2.5.29.20"
@@ -37,9 +37,6 @@ _NUMBER_BITS: Final = 159
 # The PEM lines that one step formats, and the bytes of DER in them.
 _LINES: Final = struct.Struct("64s" * 512)
 _PIECE: Final = 48 * 512
-
-_UTC_TIME: Final = re.compile(rb"\d{12}Z")
-_GENERALIZED_TIME: Final = re.compile(rb"\d{14}Z")
 
 
 def crl_entry(serial: int, revoked_at: datetime, reason: RevocationReason | None) -> bytes:
@@ -185,11 +182,11 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
     if inner.expect(der.SEQUENCE).whole != algorithm.whole:
         raise MalformedRequest("the two signature algorithms of the CRL differ")
     issuer = _next(fields).expect(der.SEQUENCE)
-    this_update = _time(_next(fields))
+    this_update = parse_time(_next(fields))
 
     remaining = list(fields)
     next_update = (
-        _time(remaining.pop(0)) if remaining and remaining[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME) else None
+        parse_time(remaining.pop(0)) if remaining and remaining[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME) else None
     )
     entries = _count(data, remaining.pop(0)) if remaining and remaining[0].tag == der.SEQUENCE else 0
     extensions: dict[str, tuple[bool, bytes]] = {}
@@ -251,7 +248,7 @@ def parse_crl_entry(entry: bytes) -> PublishedRevocation:
     if len(parts) < 2:
         raise MalformedRequest("an entry of the CRL is malformed")
     serial = parts[0].expect(der.INTEGER).integer()
-    return PublishedRevocation(serial, _time(parts[1]), _reason(parts[2:]), entry)
+    return PublishedRevocation(serial, parse_time(parts[1]), _reason(parts[2:]), entry)
 
 
 def revoked_serials(data: bytes, serials: Container[int]) -> dict[int, tuple[datetime, RevocationReason]]:
@@ -290,8 +287,8 @@ def read_dates(head: bytes) -> tuple[datetime, datetime | None]:
     this_update = der.element_at(head, issuer.end, limit)
     following = der.element_at(head, this_update.end, limit) if this_update.end < limit else None
     if following is None or following.tag not in (der.UTC_TIME, der.GENERALIZED_TIME):
-        return _time(this_update), None
-    return _time(this_update), _time(following)
+        return parse_time(this_update), None
+    return parse_time(this_update), parse_time(following)
 
 
 def _inside(head: bytes, offset: int) -> int:
@@ -308,20 +305,6 @@ def _next(fields: Iterator[der.Element]) -> der.Element:
     if element is None:
         raise MalformedRequest("the CRL is cut short")
     return element
-
-
-def _time(element: der.Element) -> datetime:
-    """Parse a Time (RFC 5280 section 5.1.2.4): with seconds and ``Z``, without fractions."""
-    text = element.content
-    if element.tag == der.UTC_TIME and _UTC_TIME.fullmatch(text):
-        # RFC 5280 section 4.1.2.5.1: years from 50 belong to the twentieth century.
-        text = (b"19" if text >= b"50" else b"20") + text
-    elif element.tag != der.GENERALIZED_TIME or not _GENERALIZED_TIME.fullmatch(text):
-        raise MalformedRequest("a time in the CRL is not in the form that RFC 5280 asks for")
-    try:
-        return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise MalformedRequest("a time in the CRL does not exist") from error
 
 
 def _count(data: bytes, revoked: der.Element) -> int:

@@ -18,13 +18,14 @@ def traced(db: Opened) -> Iterator[list[str]]:
     """Collect the statements that SQLite runs, with their values."""
     statements: list[str] = []
     db.store.release_connections()
-    listen(db.store.database.reader, "connect", lambda connection, _: connection.set_trace_callback(statements.append))
+    for engine in (db.store.database.reader, db.store.database.writer):
+        listen(engine, "connect", lambda connection, _: connection.set_trace_callback(statements.append))
     yield statements
     db.store.release_connections()
 
 
 def plans_of(db: Opened, table: str, read: Callable[[], object]) -> list[set[str]]:
-    """The steps of each SELECT of *read*, and of each one in it, that reads *table*."""
+    """The steps of each SELECT and DELETE of *read*, and of each SELECT in it, that reads *table*."""
     with traced(db) as statements:
         read()
     connection = sqlite3.connect(Path(str(db.store.database.url.database)))
