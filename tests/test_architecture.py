@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -82,17 +83,29 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a module, which comes first."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nodes_of_these_tests_only() -> Iterator[None]:
+    yield
+    nodes.cache_clear()
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every name that a module imports, also inside functions; what only type checkers see is left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         inner
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if node in typing_only:
             continue
         if isinstance(node, ast.Import):
@@ -100,7 +113,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return frozenset(found)
 
 
 def within(name: str, package: str) -> bool:
@@ -182,7 +195,7 @@ def test_only_signers_sign() -> None:
     for module, path in MODULES.items():
         if within(module, "pikachu.signers"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and node.attr == "sign":
                 owner = owner_of(node)
                 assert not owner.endswith(("key", "builder")), f"{module}:{node.lineno} signs by itself"
@@ -218,11 +231,7 @@ def test_only_the_gate_loads_keys() -> None:
     for module, path in MODULES.items():
         if within(module, "pikachu.x509.loading"):
             continue
-        used = {
-            node.attr
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Attribute)
-        }
+        used = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
         used |= {name.rpartition(".")[2] for name in imports(path) if not within(name, "pikachu")}
         loaders = {name for name in used if name.startswith(LOADERS)} - LOADERS_ELSEWHERE.get(module, set())
         assert not loaders, f"{module} loads keys or certificates by {loaders}"
@@ -281,7 +290,7 @@ def test_functions_take_few_parameters() -> None:
     """
     wrong = set()
     for module, path in MODULES.items():
-        for name, function, is_method in functions(ast.parse(path.read_text(encoding="utf-8")), module):
+        for name, function, is_method in functions(nodes(path)[0], module):
             positional, count = parameters(function, is_method)
             limit = MAX_CONSTRUCTOR_PARAMETERS if is_method and function.name == "__init__" else MAX_PARAMETERS
             if count > limit or positional > MAX_PARAMETERS:
@@ -336,14 +345,19 @@ ONE_OF_EACH = {
 }
 
 
+@cache
+def plain_text(path: Path) -> str:
+    """A module without comments, its strings in double quotes."""
+    return ast.unparse(nodes(path)[0]).replace("'", '"')
+
+
 @pytest.mark.parametrize("what", ONE_OF_EACH)
 def test_one_of_each(what: str) -> None:
     """A second one evicts, fails or reads in its own way."""
     pattern, places = ONE_OF_EACH[what]
     for module, path in MODULES.items():
         if module not in places and not within(module, "pikachu.x509") and not within(module, "pikachu.cms"):
-            text = ast.unparse(ast.parse(path.read_text(encoding="utf-8"))).replace("'", '"')
-            found = re.search(pattern, text)
+            found = re.search(pattern, plain_text(path))
             assert found is None, f"{module} has {what} of its own: {found and found[0]}"
 
 
