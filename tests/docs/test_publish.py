@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import pypdfium2
@@ -69,13 +70,27 @@ def test_warnings_of_the_site_are_errors(tmp_path: Path) -> None:
         write_site(sources(tmp_path), None, tmp_path / "site", tmp_path / "work")
 
 
-@pytest.mark.slow
+def small_guide(folder: Path) -> Path:
+    """Three chapters of two parts, with what the shipped ones have."""
+    (folder / "drawings").mkdir(parents=True)
+    shutil.copy(FOLDER / "drawings" / "enrollment.svg", folder / "drawings")
+    first = (
+        "# One\n\nSee [there](02-other.md#part) and [below](#here).\n\n![A way](drawings/enrollment.svg)\n\n## Here\n"
+    )
+    second = "# Other\n\n## Part\n\n| a | b |\n|---|---|\n| `c` | d |\n\n```sh\npikachu version\n```\n"
+    for name, text in (("01-one", first), ("02-other", second), ("50-last", "# Last\n\n- [one](01-one.md)\n")):
+        (folder / f"{name}.md").write_text(text)
+    return folder
+
+
 @pytest.mark.timeout(900)
-def test_everything_is_published(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shipped", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_everything_is_published(tmp_path: Path, shipped: bool) -> None:
     """Each chapter is in the PDF, with bookmarks and page numbers in the contents, and a page of the site."""
     pdf, site = tmp_path / "guide.pdf", tmp_path / "site"
-    assert main(["--pdf", str(pdf), "--site", str(site)]) == 0
-    pages = Guide().pages
+    folder = FOLDER if shipped else small_guide(tmp_path / "guide")
+    assert main(["--pdf", str(pdf), "--site", str(site)], folder) == 0
+    pages = Guide(folder).pages
     document = pypdfium2.PdfDocument(pdf)
     chapters = {one.get_title(): one.get_dest().get_index() for one in document.get_toc(max_depth=1)}
     assert list(chapters) == ["Contents", *(page.title for page in pages)]
