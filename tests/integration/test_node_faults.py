@@ -162,10 +162,11 @@ def check_outage(nodes: Nodes, node: Server, *others: Server) -> None:
         nodes.wait_ready(other)
 
 
-def test_postgresql_restarts(tmp_path: Path, postgresql: PostgreSQL) -> None:
+@pytest.mark.parametrize("crashes", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_postgresql_restarts(tmp_path: Path, postgresql: PostgreSQL, crashes: int) -> None:
     """PostgreSQL crashes under load, and comes back."""
     with running_nodes(tmp_path, postgresql.url(postgresql.new_database())) as nodes:
-        for _ in range(2):
+        for _ in range(crashes):
             postgresql.stop()
             try:
                 for node in nodes.both:
