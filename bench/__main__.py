@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import twisted
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_true", help="small databases and loads; a few minutes")
     size.add_argument("--full", action="store_true", help="a million certificates")
     parser.add_argument("--only", action="append", choices=tuple(ROWS), metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, metavar="N", help="how long the row mixed goes on for at least"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep keys and databases there for the next run")
     parser.add_argument(
@@ -176,7 +180,7 @@ def main() -> int:
         work = Path(temporary)
         data = (arguments.data or work / "data").absolute()
         data.mkdir(parents=True, exist_ok=True)
-        run = Run(data, work, sizes, isolated)
+        run = Run(data, work, replace(sizes, lasting=60 * arguments.minutes), isolated)
         for name in arguments.only or ROWS:
             begun = time.perf_counter()
             try:

@@ -132,21 +132,21 @@ class _Connection:
 
     :ivar request: the one that is under way; empty when there is none.
     :ivar answers: how many were received.
+    :ivar is_open: whether the handshake is over; a request waits for it, and other connections go on.
     """
 
-    __slots__ = ("answers", "asked_at", "received", "request", "socket")
+    __slots__ = ("answers", "asked_at", "is_open", "received", "request", "socket")
 
     def __init__(self, port: int, context: ssl.SSLContext | None, source: str = "") -> None:
         # create_connection looks the address up and sets a timeout, which takes a third of a plain request's time.
         plain = socket.socket()
-        if context is not None:
-            plain.settimeout(_PATIENCE)
         if source:
             plain.bind((source, 0))
         plain.connect(("127.0.0.1", port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = plain if context is None else context.wrap_socket(plain)
-        self.socket.setblocking(False)
+        plain.setblocking(False)
+        self.socket = plain if context is None else context.wrap_socket(plain, do_handshake_on_connect=False)
+        self.is_open = context is None
         self.received = b""
         self.request = b""
         self.answers = 0
@@ -156,9 +156,15 @@ class _Connection:
         self.received = b""
         self.request = request
         self.asked_at = time.perf_counter()
+        if self.is_open:
+            self._send()
+        else:
+            self.receive()
+
+    def _send(self) -> None:
         # A connection that the server has closed meanwhile shows it when the answer is read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            if self.socket.send(request) != len(request):
+            if self.socket.send(self.request) != len(self.request):
                 raise ConnectionError("a request does not fit into the socket's buffer")
 
     @property
@@ -169,6 +175,11 @@ class _Connection:
     def receive(self) -> bool:
         """Whether there may be more to come."""
         try:
+            if isinstance(self.socket, ssl.SSLSocket) and not self.is_open:
+                self.socket.do_handshake()
+                self.is_open = True
+                if self.request:
+                    self._send()
             piece = self.socket.recv(65536)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
@@ -262,9 +273,19 @@ class _Run:
         self._failed += 1
         self._failure = answer[:300]
 
+    def _finish_handshakes(self, connections: Sequence[_Connection]) -> None:
+        end = time.perf_counter() + _PATIENCE
+        waiting = {one.socket.fileno(): one for one in connections if one.receive() and not one.is_open}
+        while waiting and time.perf_counter() < end:
+            for number, _ in self._poll.poll(1.0):
+                connection = waiting.get(number)
+                if connection is not None and (not connection.receive() or connection.is_open):
+                    del waiting[number]
+
     def go(self) -> Outcome:
         # Handshakes are not what is measured, unless there is one a request.
         idle = [self._open() for _ in range(min(self._load.connections, self._most))]
+        self._finish_handshakes(idle)
         begun = time.perf_counter()
         deadline = begun + self._load.seconds
         under_way = sum([self._next(connection, deadline) for connection in idle])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from bench.burst import Burst, run_burst
@@ -53,15 +54,16 @@ def measure_mixed(run: Run) -> list[Figure]:
     place = run.place(run.sizes.few)
     with run.server(place) as server, REST(place) as rest:
         works = _works(run, place, rest)
-        memory = []
-        for number in range(_ROUNDS):
+        memory: list[float] = []
+        end = time.perf_counter() + run.sizes.lasting
+        while len(memory) < _ROUNDS or time.perf_counter() < end:
             for work in works:
-                work(number)
+                work(len(memory))
             memory.append(server.memory()[0])
     name = "after a third of it"
     return [
         Figure(
-            *("mixed", "resident memory after a mixed load", memory[-1], "MB", memory[_ROUNDS // 3 - 1], name),
+            *("mixed", "resident memory after a mixed load", memory[-1], "MB", memory[len(memory) // 3 - 1], name),
             least=1.1,
             rising=False,
         )

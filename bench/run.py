@@ -29,6 +29,7 @@ class Sizes:
     :param enrollments: certificates that one load asks for at most.
     :param burst: devices that enroll at the same moment.
     :param repeats: how often each figure is taken; the table shows the median.
+    :param lasting: seconds that a mixed load goes on for at least.
     """
 
     stored: int
@@ -40,6 +41,7 @@ class Sizes:
     keys: int
     revocations: int
     burst: int
+    lasting: float = 0.0
 
 
 QUICK = Sizes(10_000, 1_000, (1_000, 10_000), 0.7, 150, 1, 8, 8, 200)

@@ -10,26 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from bench.burst import Burst, BurstOutcome, run_burst
 from bench.load import addresses
-from bench.messages import get, new_p256_key, self_made_ca
+from bench.messages import get
 
 ISSUED = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nMII"
 LATER = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate and its key, for both sides."""
-    key = new_p256_key()
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path_factory.mktemp("burst") / "identity.pem"
-    path.touch(mode=0o600)
-    private = key.private_bytes(encoding, form, serialization.NoEncryption())
-    path.write_bytes(self_made_ca(key, "localhost").public_bytes(encoding) + private)
-    return path
 
 
 @contextmanager
