@@ -203,8 +203,8 @@ class ICertificateReader(Protocol):
     def changes_since(self, change_id: int, limit: int = 1000) -> Deferred[list[StatusChange]]:
         """Return revocations and releases after *change_id*, in order, of all processes."""
 
-    def latest_change(self) -> Deferred[int]:
-        """Return the id of the newest status change, or 0 without one."""
+    def latest_change(self) -> int:
+        """Return the id of the newest status change, or 0 without one; blocks.  Raises StoreUnavailable."""
 
     def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes] | None]:
         """Return (last change id, number of entries, their concatenated DER) of the current revocations after change

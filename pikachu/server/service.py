@@ -111,13 +111,13 @@ class PikachuService(Service):
         self._take_lock()
         pools = threaded_pools(reactor)
         self._pools = pools
-        self._node = self._register_node()
+        # The last change of another process that is known here: nothing has been read yet that a later one changes.
+        self._node, self._seen = self._register_node()
         self.app: Application = build(config, clock, pools, reactor, self._node.process, self._warn)
         self._capacity = capacity(config)
         self._admission = CredentialsCheck(self.app.authenticator, self.app.sessions)
         self._sites = Sites(self.app, clock, lambda: output.enabled("TRACE"))
-        # The last change of another process that is known here; ``None`` until the CRLs were looked at.
-        self._seen: int | None = None
+        self._has_begun_crls = False
         self._blind = False
         self._looking = _Loop("looking for changes", self._look, POLL_SECONDS, reactor)
         self._rechecked = float("-inf")
@@ -181,14 +181,15 @@ class PikachuService(Service):
             self._lock.close()
             self._lock = None
 
-    def _register_node(self) -> Node:
-        """Register this server in the database, under a unique node id.
+    def _register_node(self) -> tuple[Node, int]:
+        """Register this server in the database, under a unique node id; return also the id of the newest status change.
 
         :raises ConfigError: when the database does not answer.
         """
         store = open_store(database_url(self._config))
         try:
-            return store.register_node(f"{platform.node()}:{self._config.path}", utc(self._clock.seconds()))
+            node = store.register_node(f"{platform.node()}:{self._config.path}", utc(self._clock.seconds()))
+            return node, store.latest_change()
         except PikachuError as error:
             raise ConfigError(f"the database: {error.public}") from error
         finally:
@@ -366,12 +367,10 @@ class PikachuService(Service):
     async def _look(self) -> None:
         """Announce status changes and CRLs of other processes; a failure does not stop later polls."""
         try:
-            if self._seen is None:
+            if not self._has_begun_crls:
                 if self.app.nodes.leadership is not None:
                     await self.app.nodes.leadership.renew()
-                self._seen = await self.app.store.latest_change()
-                # What was answered before this look may rest on a state that others have changed since.
-                self.app.responder.forget_all()
+                self._has_begun_crls = True
                 await self.app.publisher.begin()
             self._seen = await self.app.store.announce_changes(self._seen)
             await self.app.publisher.follow()
@@ -407,7 +406,7 @@ class PikachuService(Service):
 
         async def elect() -> None:
             with suppress(StoreUnavailable):
-                if await leadership.renew() and self._seen is not None:
+                if await leadership.renew() and self._has_begun_crls:
                     log.info("This node leads: it makes the CRLs and renews certificates of the CA")
                     # A large CRL must not delay the next renewal of the lease.
                     _step("taking over", lambda: Deferred.fromCoroutine(self._take_over()))

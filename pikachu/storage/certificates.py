@@ -19,7 +19,7 @@ from pikachu.core.model.certificates import (
     StatusRecord,
     format_serial,
 )
-from pikachu.storage.database import Row, Transaction
+from pikachu.storage.database import Database, Row, Transaction
 from pikachu.storage.lint_overrides import OVERRIDE_REASON
 from pikachu.storage.schema import (
     certificates,
@@ -214,6 +214,8 @@ def certificate_record(row: Row) -> CertificateRecord:
 class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
+    database: Database
+
     @point_read
     def certificate(self, tx: Transaction, certificate_id: int) -> CertificateRecord:
         """Return the certificate with that id; NotFound."""
@@ -271,10 +273,9 @@ class CertificateStore(StoreSection):
         rows = tx.rows(_changes, {"after": change_id, "rows": limit})
         return [StatusChange(identity, issuer_id, int(serial, 16)) for identity, issuer_id, serial in rows]
 
-    @read_transaction
-    def latest_change(self, tx: Transaction) -> int:
-        """Return the id of the newest status change, or 0 without one."""
-        row = tx.row(_latest)
+    def latest_change(self) -> int:
+        """Return the id of the newest status change, or 0 without one; blocks.  Raises StoreUnavailable."""
+        row = self.database.read(lambda tx: tx.row(_latest))
         return int(row[0] or 0) if row is not None else 0
 
     @read_transaction

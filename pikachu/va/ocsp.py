@@ -379,15 +379,6 @@ class OCSPResponder:
         if not cert_ids:
             del self._cert_ids[key]
 
-    def forget_all(self) -> None:
-        """Empty the cache, since any status may have changed."""
-        self._installed.clear()
-        self._statuses.clear()
-        for queries in self._queries.values():
-            for query in queries:
-                query.stale = True
-        self._answers.clear()
-
     def forget(self, changes: Iterable[StatusChange]) -> None:
         """Drop the cached responses of certificates that were revoked or released."""
         for change in changes:

@@ -90,9 +90,9 @@ def test_decisions(db: Opened) -> None:
     def decide(decision: RecoveryDecision, *serials: int) -> list[int]:
         return db.get(db.store.decide_recovered(serials, decision, event("decide"), NOW))
 
-    before = db.get(db.store.latest_change())
+    before = db.store.latest_change()
     assert decide(KEEP, kept, 0x77, 0x99) == [kept, 0x77]
-    assert db.get(db.store.latest_change()) == before
+    assert db.store.latest_change() == before
     assert decide(DROP, dropped, held, 0x78, kept) == [dropped, held, 0x78]
     changed = [one.serial for one in db.get(db.store.changes_since(before))]
     assert changed == [dropped, held, 0x78]

@@ -192,7 +192,7 @@ def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
 def test_another_process_revokes(stack: Stack) -> None:
     """The server sees the change in the log, and makes the list."""
     leaf = stack.issue()
-    seen = result_of(stack.app.store.latest_change())
+    seen = stack.app.store.latest_change()
     elsewhere = Clock()
     elsewhere.advance(stack.clock.seconds())
     other = open_stack(stack.files, elsewhere, process="command")

@@ -195,9 +195,9 @@ def test_a_renewed_responder_takes_over(offline: Stack) -> None:
         certificate = responder_certificate(other.files.root, request, purposes=(ExtendedKeyUsageOID.OCSP_SIGNING,))
         result_of(other.app.offline.install(operator(), certificate))
         result_of(offline.app.store.announce_changes(0))
-        offline.app.responder.forget_all()
         cert_ids = decode_request(ocsp.request(ocsp.cert_id(root, serial))).cert_ids
-        answer = result_of(offline.app.responder.answer(cert_ids, None))
+        # With a nonce, so that it is none that the former responder has signed.
+        answer = result_of(offline.app.responder.answer(cert_ids, b"nonce of a client"))
         seen.append(ocsp.verify(answer.der, root, utc(offline.clock.seconds())).responder.serial)
         assert seen[-1] == certificate.serial
     assert len(set(seen)) == 2
