@@ -20,6 +20,7 @@ from pikachu.core.crl_part_interfaces import ICRLPartStore
 from pikachu.core.device_interfaces import IDeviceStore, IIdentityListStore
 from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.housekeeping_interfaces import IHousekeepingStore
+from pikachu.core.idempotency_interfaces import IIdempotencyStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.job_interfaces import IJobStore
 from pikachu.core.log_interfaces import ILogStore
@@ -541,6 +542,7 @@ class IStore(
     ICertificateReader,
     IIssuanceStore,
     INodeStore,
+    IIdempotencyStore,
     IPolicyStore,
     IAccountStore,
     IChallengeStore,

@@ -15,6 +15,7 @@ from pikachu.web.api.crls import CRLAPI
 from pikachu.web.api.csrs import CSRAPI
 from pikachu.web.api.devices import DevicesAPI
 from pikachu.web.api.housekeeping import HousekeepingAPI
+from pikachu.web.api.idempotency import SharedAnswers
 from pikachu.web.api.identity_lists import IdentityListsAPI
 from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
@@ -87,4 +88,5 @@ def api_routes(app: Application) -> list[Route]:
 
 def api_tree(app: Application, routes: Sequence[Route]) -> RESTResource:
     """Build the resource of ``/api`` and of ``/requests``: one object, mounted at both, on HTTPS only."""
-    return RESTResource(routes, app.authenticator, app.sessions, app.clock)
+    shared = SharedAnswers(app.store, app.clock, app.authority.process) if app.store.has_nodes else None
+    return RESTResource(routes, app.authenticator, app.sessions, app.clock, shared)

@@ -22,7 +22,7 @@ from pikachu.storage.schema import audit_head, metadata
 from pikachu.storage.settings import StoreSettings
 
 #: All versions of the schema; the last one is this program's.
-VERSIONS: Final = (*(f"{number:04}" for number in range(1, 29)), "0033", "0029", "0031", "0035", "0036", "0037", "0038")
+VERSIONS: Final = tuple(f"{number:04}" for number in (*range(1, 29), 33, 29, 31, *range(35, 40)))
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 

@@ -38,6 +38,7 @@ from pikachu.storage.devices import DeviceStore
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.enrollment_batches import BatchStore
 from pikachu.storage.housekeeping import HousekeepingStore
+from pikachu.storage.idempotency import IdempotencyStore
 from pikachu.storage.identity_lists import IdentityListStore
 from pikachu.storage.imports import ImportStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
@@ -96,6 +97,7 @@ class Store(
     NodeStore,
     NotificationStore,
     LeaseStore,
+    IdempotencyStore,
     RevocationStore,
     RecoveryStore,
     CRLPartStore,

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -191,6 +192,25 @@ def test_at_once(nodes: Nodes, kind: Callable[[Nodes, str], Attempt], refusals: 
     assert len(serials) == 1, results
     assert {result for result in results if isinstance(result, str)} <= refusals
     assert nodes.names(subject) == list(serials)
+
+
+def test_a_key_of_what_issues_nothing(nodes: Nodes) -> None:
+    """API-2: copies at both nodes store one CSR, and are answered alike; another request with the key is refused."""
+    headers = {
+        "Authorization": f"Bearer {nodes.token}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": "a-stored-CSR",
+    }
+    bodies = [json.dumps({"csr": csr_pem(f"{name}.example.com")}).encode() for name in ("stored", "other")]
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(node.ask, "https", "/api/v1/csrs", "POST", bodies[0], headers) for node in nodes.both * 3]
+        answers = [one.result() for one in asked]
+    assert {answer.status for answer in answers} == {201}, answers
+    assert len({answer.body for answer in answers}) == 1
+    for node in nodes.both:
+        assert node.ask("https", "/api/v1/csrs", "POST", bodies[1], headers).status == 422
+    stored = nodes.both[0].ask("https", "/api/v1/csrs", headers={"Authorization": headers["Authorization"]})
+    assert len(json.loads(stored.body)["items"]) == 1
 
 
 def test_sessions_and_lock_outs(nodes: Nodes) -> None:

@@ -44,8 +44,11 @@ SEALER = Sealer(b"a SECRET_KEY of tests")
 #: The approver at the console.
 CONSOLE: Final = Approver("cli (root)", None, allows_own=False)
 
-#: Statements that make a database of this version one of version 0037: no indexes of pending CSRs.
+#: Statements that make a database of this version one of version 0038: no idempotency keys.
+AS_0038: Final = ("DROP TABLE idempotency_keys", "UPDATE pikachu_schema SET version_num = '0038'")
+#: And one of version 0037: no indexes of pending CSRs.
 AS_0037: Final = (
+    *AS_0038,
     *(f"DROP INDEX {name}" for name in ("csrs_pending", "csrs_pending_owner")),
     "UPDATE pikachu_schema SET version_num = '0037'",
 )

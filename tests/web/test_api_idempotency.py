@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.core.errors import Conflict, PolicyViolation
-from pikachu.web.api.idempotency import IdempotencyCache
+from pikachu.core.errors import Conflict, Overloaded, PolicyViolation
+from pikachu.storage.store import open_store
+from pikachu.web.api.idempotency import IdempotencyCache, SharedAnswers
 from pikachu.web.api.routes import Answer
 from pikachu.web.errors import HTTPProblem
 from tests.support.deferreds import failure_of, result_of
@@ -157,3 +159,99 @@ class TestRepetitions:
         result_of(Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)))
         failure_of(Deferred.fromCoroutine(memory.once((1, "k"), b"g", work, durable=False)), HTTPProblem)
         failure_of(Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)), Conflict)
+
+
+class TestNodes:
+    """Two caches of nodes that share a database."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def nodes(self, clock: Clock) -> tuple[IdempotencyCache, IdempotencyCache]:
+        store = open_store("sqlite://")
+        first, second = (IdempotencyCache(clock, shared=SharedAnswers(store, clock, name)) for name in ("a", "b"))
+        return first, second
+
+    @staticmethod
+    def once(
+        node: IdempotencyCache, work: Callable[[], Coroutine[Any, Any, Answer]], fingerprint: bytes = b"f"
+    ) -> Deferred[Answer]:
+        return Deferred.fromCoroutine(node.once((1, "k"), fingerprint, work, durable=False))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(201, {"n": 1}, headers={b"Location": b"/users/1"}),
+            Answer(204),
+            Answer(200, b"line\nline", b"text/plain; charset=utf-8"),
+        ],
+    )
+    def test_the_same_answer(self, nodes: tuple[IdempotencyCache, IdempotencyCache], answer: Answer) -> None:
+        """Each node gives that of the first one; another request with the key is refused by both."""
+        made = []
+
+        async def work() -> Answer:
+            made.append(1)
+            return answer
+
+        for node in (*nodes, *nodes):
+            assert result_of(self.once(node, work)) == answer.written()
+            refused = failure_of(self.once(node, work, b"g"), HTTPProblem)
+            assert refused.status == 422
+        assert made == [1]
+
+    @pytest.mark.parametrize("answer", [Answer(201, {}, secret=True), Answer(200, b"x" * (64 * 1024 + 1))])
+    def test_what_is_not_stored(self, nodes: tuple[IdempotencyCache, IdempotencyCache], answer: Answer) -> None:
+        """Where an answer is shown once, or is too long, the other node says that the call was done."""
+
+        async def work() -> Answer:
+            return answer
+
+        first, second = nodes
+        result_of(self.once(first, work))
+        failure_of(self.once(second, work), Conflict)
+
+    def test_at_once(self, nodes: tuple[IdempotencyCache, IdempotencyCache], clock: Clock) -> None:
+        """One node does it, and the other one waits for that."""
+        go, begun = Deferred[None](), []
+
+        async def work() -> Answer:
+            begun.append(1)
+            await go
+            return Answer(201, {"n": len(begun)})
+
+        first, second = (self.once(node, work) for node in nodes)
+        clock.advance(1)
+        go.callback(None)
+        clock.advance(1)
+        assert result_of(first).body == result_of(second).body == b'{"n":1}\n'
+        assert begun == [1]
+
+    def test_a_failure(self, nodes: tuple[IdempotencyCache, IdempotencyCache], clock: Clock) -> None:
+        """Where the first node fails the other one tries."""
+        turns, begun = [Deferred[None](), succeed(None)], []
+
+        async def work() -> Answer:
+            begun.append(1)
+            await turns[len(begun) - 1]
+            return Answer(201, {})
+
+        first, second = (self.once(node, work) for node in nodes)
+        turns[0].errback(PolicyViolation("no"))
+        failure_of(first, PolicyViolation)
+        clock.advance(1)
+        assert result_of(second).status == 201
+
+    def test_a_node_that_takes_long(self, nodes: tuple[IdempotencyCache, IdempotencyCache], clock: Clock) -> None:
+        """The other one does not wait for ever."""
+
+        async def work() -> Answer:
+            await Deferred[None]()
+            raise AssertionError
+
+        first, second = (self.once(node, work) for node in nodes)
+        clock.pump([0.25] * 100)
+        failure_of(second, Overloaded)
+        assert not first.called

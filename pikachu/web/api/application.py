@@ -22,7 +22,7 @@ from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.http.client_address import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.web.api.bodies import decode_body
-from pikachu.web.api.idempotency import IdempotencyCache, checked_key
+from pikachu.web.api.idempotency import IdempotencyCache, SharedAnswers, checked_key
 from pikachu.web.api.preconditions import if_match
 from pikachu.web.api.queries import check_choices, parse_query
 from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Operation, Route, SentAnswer
@@ -41,19 +41,25 @@ class RESTResource(Resource):
     """Dispatch REST requests; mounted at the first segment of their paths (``api``, ``requests``).
 
     :param routes: result of :meth:`pikachu.web.api.routes.Routes.routes`.
+    :param shared_answers: answers to idempotency keys that nodes share; ``None`` on a database with one server.
     """
 
     isLeaf = True
 
     def __init__(
-        self, routes: Iterable[Route], authenticator: Authenticator, sessions: Sessions, clock: IClock
+        self,
+        routes: Iterable[Route],
+        authenticator: Authenticator,
+        sessions: Sessions,
+        clock: IClock,
+        shared_answers: SharedAnswers | None = None,
     ) -> None:
         Resource.__init__(self)
         self.routes = tuple(routes)
         self._authenticator = authenticator
         self._sessions = sessions
         self._clock = clock
-        self._idempotency_cache = IdempotencyCache(clock)
+        self._idempotency_cache = IdempotencyCache(clock, shared=shared_answers)
         self._dispatcher = Dispatcher(
             {
                 (one.method, one.path.replace("<id>", "<id:id>"), one.name): partial(self._serve, one)
