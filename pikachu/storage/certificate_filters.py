@@ -87,11 +87,13 @@ class CertificateFilters:
     :ivar status: the status that all selected certificates have, if the query names one.
     :ivar kinds: the (policy, method, key type) of all selected certificates; ``None``: any, or too many.
     :ivar issued: the bounds of the time of issuance, if the query has one.
+    :ivar ended: the conditions by which all selected certificates have expired, if the query asks for these.
     """
 
     status: CertificateStatus | None
     kinds: list[Kind] | None = None
     issued: Bounds | None = None
+    ended: list[ColumnElement[bool]] = field(default_factory=list)
     conditions: list[ColumnElement[bool]] = field(default_factory=list)
     narrowing: list[Select[Any]] = field(default_factory=list)
 
@@ -153,6 +155,8 @@ def _add_times(selection: CertificateFilters, query: ListQuery, status: str | No
     in_time = _between(_c.not_after, (first, last))
     if status in {StatusFilter.VALID, StatusFilter.EXPIRED}:
         in_time.append(_c.revoked_at.is_(None))
+    if status == StatusFilter.EXPIRED:
+        selection.ended = in_time
     selection.add(*in_time)
 
 
