@@ -37,6 +37,8 @@ def test_every_page(browser: Browser, everything: Tour, name: str, size: tuple[i
     seen = []
     with window(browser, everything.server, size, theme) as one:
         one.sign_in(name, PASSWORD)
+        one.open("/confirm")
+        one.check()
         one.confirm(PASSWORD)
         for route, path in everything.pages(one):
             one.open(path)

@@ -94,6 +94,8 @@ def take_pictures(browser: Browser, found: Tour, folder: Path, wide_only: bool =
                 one.picture(folder / f"{public}-{size[0]}-{theme}.png", most)
             one.open("/login")
             one.sign_in("administrator", PASSWORD)
+            one.open("/confirm")
+            one.picture(folder / f"confirm-{size[0]}-{theme}.png", most)
             one.confirm(PASSWORD)
             for route, path in found.pages(one):
                 one.open(path)

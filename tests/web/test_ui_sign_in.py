@@ -219,6 +219,18 @@ def test_confirmation_lasts_five_minutes(pages: Pages) -> None:
     assert sessions.is_confirmed(session)
 
 
+def test_a_confirmed_account_is_led_on(pages: Pages) -> None:
+    """The form, opened again, does not ask again, and leads to no other site."""
+    visitor = pages.visitor("alice")
+    assert 'name="password"' in visitor.get("/confirm?next=/account")
+    visitor.confirm("alice")
+    for target, led_to in (("/account", "/account"), ("//example.org/", "/")):
+        response = visitor.request("GET", f"/confirm?next={target}")
+        assert (response.status, response.headers["Location"]) == (303, led_to)
+    pages.clock.advance(CONFIRMED.total_seconds() + 1)
+    assert 'name="password"' in visitor.get("/confirm?next=/account")
+
+
 def test_headers(pages: Pages) -> None:
     """UI-5: the security headers of every page, errors included."""
     visitor = pages.visitor("alice")

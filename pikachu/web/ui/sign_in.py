@@ -113,8 +113,9 @@ class SignInPages(Pages):
 
     @page("GET", "/confirm", audience=Audience.USER, restricted=True)
     async def confirmation_form(self, visit: PageRequest) -> PageReply:
-        """Show the form for the password."""
-        return self._confirmation(visit, own_path(visit.query.get("next", "/")))
+        """Show the form for the password; lead on where it was given within the last five minutes."""
+        return_path = own_path(visit.query.get("next", "/"))
+        return Redirect(return_path) if visit.confirmed else self._confirmation(visit, return_path)
 
     def _confirmation(self, visit: PageRequest, return_path: str, error: PikachuError | None = None) -> PageReply:
         by_provider = visit.signed_in().source is AccountSource.OIDC
