@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -200,7 +200,8 @@ class FolderImport:
         survey = await self._pool.run(_survey, folder, issuers, now, tell)
         found = _certificates(folder, issuers, survey, tell)
         try:
-            while some := await self._pool.run(_take, found):
+            while taken := await self._pool.run(_take, found):
+                some = [(path, await self._revocable(path, item, survey, tell)) for path, item in taken]
                 items = [item for _, item in some]
                 if dry_run:
                     outcomes = await self._imports.compare_imports(items)
@@ -251,7 +252,7 @@ class FolderImport:
         while part := list(islice(listed, _WRITTEN)):
             some = []
             for serial, revocation in part:
-                trusted = await self._trusted(issuer, serial, revocation, survey, tell)
+                trusted = await self._trusted(issuer.id, serial, revocation, survey, issuer.name, tell)
                 if trusted is not None:
                     some.append(PublishedRevocation(serial, *trusted, crl_entry(serial, *trusted)))
             if not some:
@@ -267,19 +268,31 @@ class FolderImport:
             await self._recovery.decide_recovered([one.serial for one in some], RecoveryDecision.KEEP, keep, now)
 
     async def _trusted(
-        self, issuer: IssuingCA, serial: int, revocation: Revocation, survey: _Survey, tell: Tell
+        self, issuer_id: int, serial: int, revocation: Revocation, survey: _Survey, place: object, tell: Tell
     ) -> Revocation | None:
-        """Return the revocation to import; for an issuing CA of this server, only what a CRL says."""
-        signed = survey.signed.get(issuer.id, {}).get(serial)
+        """Return the revocation to import; for one of this server's own certificates, only what a CRL says."""
+        signed = survey.signed.get(issuer_id, {}).get(serial)
         if signed == revocation:
             return signed
         record = await self._known(serial)
-        if record is None or record.infrastructure is not Infrastructure.ISSUING_CA:
+        if record is None or record.infrastructure is None:
             return revocation
         if signed is None and record.revoked_at is None:
-            about = f"{format_serial(serial)} {record.subject}: an issuing CA of this server, which no CRL revokes"
-            tell(Finding.CONFLICT, issuer.name, about)
+            is_ca = record.infrastructure is Infrastructure.ISSUING_CA
+            what = "an issuing CA of this server" if is_ca else "one of this server's own certificates"
+            about = f"{format_serial(serial)} {record.subject}: {what}, which no CRL revokes"
+            tell(Finding.CONFLICT, place, about)
         return signed
+
+    async def _revocable(
+        self, path: PurePosixPath, item: ImportedCertificate, survey: _Survey, tell: Tell
+    ) -> ImportedCertificate:
+        """Return what to store of a certificate, revoked only where :meth:`_trusted` says so."""
+        if item.revoked_at is None or item.reason is None:
+            return item
+        trusted = await self._trusted(item.issuer_id, item.serial, (item.revoked_at, item.reason), survey, path, tell)
+        revoked_at, reason = trusted or (None, None)
+        return replace(item, revoked_at=revoked_at, reason=reason)
 
     async def _known(self, serial: int) -> CertificateRecord | None:
         try:
@@ -344,7 +357,8 @@ def _read_records(file: FolderFile, issuers: list[IssuingCA], survey: _Survey, n
     try:
         with closing(cfssl_records(file)) as records:
             for record in records:
-                if record.revocation is None:
+                # The second reading tells of a misfiled one.
+                if record.revocation is None or _misfiled(record, by_key):
                     continue
                 issuer_id = by_key.get(record.authority_key)
                 if issuer_id is None:
@@ -360,13 +374,28 @@ def _read_records(file: FolderFile, issuers: list[IssuingCA], survey: _Survey, n
         tell(Finding.SKIPPED, file.path, str(error.strerror or error))
 
 
+def _misfiled(record: CfsslRecord, by_key: Mapping[bytes, int]) -> bool:
+    """Return whether the certificate of a row names another CA of this server than the row does."""
+    certificate = _certificate_of(record) if record.authority_key in by_key else None
+    named = certificate and certificate.authority_key_identifier
+    return named in by_key and named != record.authority_key
+
+
+def _certificate_of(record: CfsslRecord) -> Certificate | None:
+    """Return the certificate of a row, or ``None`` where it is damaged or has another serial number."""
+    try:
+        for certificate in map(parse_certificate, certificates_in(record.pem)):
+            certificate.check_readable()
+            if certificate.serial == record.serial:
+                return certificate
+    except PikachuError:
+        pass
+    return None
+
+
 def _signer_of(record: CfsslRecord, issuers: list[IssuingCA], file: FolderFile, tell: Tell) -> int | None:
     """Return the id of the CA that has signed a record's certificate, as its key identifier is none of theirs."""
-    try:
-        read = [parse_certificate(data) for data in certificates_in(record.pem)]
-        certificate = next((one for one in read if one.serial == record.serial), None)
-    except PikachuError:
-        certificate = None
+    certificate = _certificate_of(record)
     if certificate is None:
         tell(Finding.FOREIGN, file.path, f"{record.serial:x} is revoked, by a CA that is not known")
         return None
@@ -431,7 +460,7 @@ def _certificates(
         if file.path.name in (INDEX, CRL_NUMBER):
             continue
         scope = survey.scope(file.path)
-        for data in _encodings(file, tell):
+        for data in _encodings(file, issuers, tell):
             try:
                 certificate = parse_certificate(data)
                 certificate.check_readable()
@@ -464,10 +493,10 @@ def _certificates(
                 yield file.path, item
 
 
-def _encodings(file: FolderFile, tell: Tell) -> Iterable[bytes]:
+def _encodings(file: FolderFile, issuers: list[IssuingCA], tell: Tell) -> Iterable[bytes]:
     """Return the DER certificates in a file: DER, PEM or a database of cfssl; none for files of another kind."""
     if may_have_records(file):
-        return _record_encodings(file, tell)
+        return _record_encodings(file, issuers, tell)
     try:
         content = file.read(MAX_CERTIFICATES)
         if content is None:
@@ -492,7 +521,8 @@ def _encodings(file: FolderFile, tell: Tell) -> Iterable[bytes]:
         return []
 
 
-def _record_encodings(file: FolderFile, tell: Tell) -> Iterator[bytes]:
+def _record_encodings(file: FolderFile, issuers: list[IssuingCA], tell: Tell) -> Iterator[bytes]:
+    by_key = {one.key_identifier: one.id for one in issuers}
     try:
         with closing(cfssl_records(file)) as records:
             for record in records:
@@ -500,6 +530,10 @@ def _record_encodings(file: FolderFile, tell: Tell) -> Iterator[bytes]:
                     certificates = certificates_in(record.pem)
                 except PikachuError as error:
                     tell(Finding.UNREADABLE, file.path, f"{record.serial:x}: {error.public}")
+                    continue
+                if _misfiled(record, by_key):
+                    about = f"{record.serial:x}: the row names another CA of this server than its certificate does"
+                    tell(Finding.CONFLICT, file.path, about)
                 else:
                     yield from certificates
     except (NotOfCfssl, OSError):

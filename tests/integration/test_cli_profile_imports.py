@@ -353,6 +353,49 @@ def test_an_issuing_ca_is_revoked_by_crls_only(site: Site, folder: Path) -> None
     assert revoked_at() == moment
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["with its certificate", "without it"])
+def test_own_certificates_are_revoked_by_crls_only(site: Site, folder: Path, beside: bool) -> None:
+    """An index is not signed: clients would refuse what this server presents."""
+    own = x509.load_pem_x509_certificates(site.path("var/pki/https.crt").read_bytes())[0]
+    for name in ("ec", "rsa"):
+        pem = site.path(f"var/pki/subca_{name}.crt").read_bytes()
+        if x509.load_pem_x509_certificate(pem).subject == own.issuer:
+            (folder / "ca.crt").write_bytes(pem)
+    serial = f"{own.serial_number:X}"
+    row = f"R\t361102030405Z\t261103030405Z,keyCompromise\t{'0' * (len(serial) % 2)}{serial}\tunknown\t/CN=own\n"
+    (folder / "index.txt").write_text(row)
+    if beside:
+        (folder / "own.pem").write_bytes(own.public_bytes(serialization.Encoding.PEM))
+    for options in (["--dry-run"], []):
+        assert site.run("import", *options, str(folder)) == 1
+        (line,) = lines_of(site, "conflict")
+        assert "one of this server's own certificates, which no CRL revokes" in line[2]
+    with opened(load(site.path("config.ini"), {})) as app:
+        assert done(app.store.certificate_by_serial(own.serial_number)).revoked_at is None
+
+
+def test_a_row_under_another_ca_than_its_certificate(site: Site, folder: Path) -> None:
+    """Its revocation would be that CA's, and the certificate would come in as valid."""
+    row = rows(site)[1]
+    others = [
+        found
+        for name in ("ec", "rsa")
+        if (found := key_identifier(site.path(f"var/pki/subca_{name}.crt"))) != row["authority_key_identifier"]
+    ]
+    write_lines(folder / "rows.json", [row | {"authority_key_identifier": others[0]}])
+    assert site.run("import", str(folder)) == 1
+    (line,) = lines_of(site)
+    assert line[:2] == ("conflict", "rows.json")
+    assert "the row names another CA of this server than its certificate does" in line[2]
+    assert inventory(site) == {}
+
+
+def key_identifier(path: Path) -> str:
+    """The subjectKeyIdentifier of a CA, in hex."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
 @pytest.mark.parametrize("damage", ["torn", "indented", "utf-16"])
 def test_rows_that_cannot_be_read_end_the_import(site: Site, folder: Path, damage: str) -> None:
     """The certificates beside would come in as valid."""
