@@ -34,7 +34,7 @@ class IThreadCaller(Protocol):
 
 
 class IReactor(IThreadCaller, Protocol):
-    """What the store and the pools of a server need of the reactor."""
+    """The part of the reactor that the store and the pools of a server need."""
 
     def callLater(  # noqa: N802 - Twisted's name
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
