@@ -32,8 +32,8 @@ from pikachu.storage.schema import (
 from pikachu.storage.transactions import StoreSection, maybe_moment, moment, point_read, read_transaction, row_id
 from pikachu.x509.san_text import certificate_sans
 
-# CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
-_ENTRIES: Final = 10_000
+# CRL entries per fetch: few enough that their memory is used again for the next ones, and not given back meanwhile.
+_ENTRIES: Final = 1_000
 
 _c: Final = certificates.c
 CERTIFICATE_COLUMNS: Final = [
