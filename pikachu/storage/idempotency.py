@@ -76,8 +76,8 @@ class IdempotencyStore(StoreSection):
         row = tx.row(_use, {"b_digest": digest})
         if row is not None:
             known, holder, answer, began_at, ended_at = row
-            # A time in the future predates a clock that was set back.
-            age = at - began_at
+            # A time in the future predates a clock that was set back, or another node's clock is ahead.
+            age = abs(at - began_at)
             if ended_at is not None and age < LIFETIME:
                 return KeyUse(bytes(known), True, None if answer is None else bytes(answer))
             if ended_at is None and holder != process and age < _LONGEST_CLAIM:

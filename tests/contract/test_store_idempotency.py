@@ -51,6 +51,16 @@ def test_claims_that_end(db: Opened, live: str) -> None:
     assert claim(db, DEAD, seconds=600) is None
 
 
+def test_times_in_the_future(db: Opened, live: str) -> None:
+    """Another node's clock may be ahead a little; what is far in the future predates a clock that was set back."""
+    assert claim(db, live, seconds=LIFETIME) is None
+    assert claim(db, DEAD, seconds=LIFETIME - 599) == KeyUse(b"f", False, None)
+    assert claim(db, DEAD, seconds=LIFETIME - 600) is None
+    db.get(db.store.complete_idempotency_key(b"digest", DEAD, b"answer", LATER))
+    assert claim(db, live, seconds=-599) == KeyUse(b"f", True, b"answer")
+    assert claim(db, live, seconds=-600) is None
+
+
 def test_a_claim_whose_process_is_unknown(db: Opened) -> None:
     """A process that holds no node can't tell on SQLite whether another one lives, so it waits."""
     assert claim(db, DEAD) is None
