@@ -18,7 +18,7 @@ MAXIMUM_KEYS: Final = 10_000
 class KeyUse:
     """The first request with a key.
 
-    :param fingerprint: of that request.
+    :param fingerprint: a keyed digest of that request.
     :param is_done: whether it has succeeded; otherwise a live node is at work on it.
     :param answer: what it answered; ``None`` for what must not be repeated.
     """

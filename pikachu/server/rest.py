@@ -88,5 +88,5 @@ def api_routes(app: Application) -> list[Route]:
 
 def api_tree(app: Application, routes: Sequence[Route]) -> RESTResource:
     """Build the resource of ``/api`` and of ``/requests``: one object, mounted at both, on HTTPS only."""
-    shared = SharedAnswers(app.store, app.clock, app.authority.process) if app.store.has_nodes else None
+    shared = SharedAnswers(app.store, app.clock, app.authority.process, app.sealer) if app.store.has_nodes else None
     return RESTResource(routes, app.authenticator, app.sessions, app.clock, shared)

@@ -10,8 +10,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 import pytest
+from sqlalchemy import select
 
 from pikachu.core.errors import Conflict, Overloaded, PolicyViolation
+from pikachu.core.idempotency_interfaces import IIdempotencyStore
+from pikachu.core.sealing import Sealer
+from pikachu.storage.idempotency import idempotency_keys
 from pikachu.storage.store import open_store
 from pikachu.web.api.idempotency import IdempotencyCache, SharedAnswers
 from pikachu.web.api.routes import Answer
@@ -170,8 +174,14 @@ class TestNodes:
 
     @pytest.fixture
     def nodes(self, clock: Clock) -> tuple[IdempotencyCache, IdempotencyCache]:
-        store = open_store("sqlite://")
-        first, second = (IdempotencyCache(clock, shared=SharedAnswers(store, clock, name)) for name in ("a", "b"))
+        return self.caches(open_store("sqlite://"), clock)
+
+    @staticmethod
+    def caches(store: IIdempotencyStore, clock: Clock) -> tuple[IdempotencyCache, IdempotencyCache]:
+        sealer = Sealer(b"k" * 32)
+        first, second = (
+            IdempotencyCache(clock, shared=SharedAnswers(store, clock, name, sealer)) for name in ("a", "b")
+        )
         return first, second
 
     @staticmethod
@@ -201,6 +211,19 @@ class TestNodes:
             refused = failure_of(self.once(node, work, b"g"), HTTPProblem)
             assert refused.status == 422
         assert made == [1]
+
+    def test_what_tells_no_password(self, clock: Clock) -> None:
+        """The database gets no plain digest of a request: a password in it could be found by trying many."""
+        store = open_store("sqlite://")
+        first, _ = self.caches(store, clock)
+
+        async def work() -> Answer:
+            return Answer(201, {})
+
+        result_of(self.once(first, work, b"plain digest"))
+        rows = store.database.read(lambda tx: tx.query(select(idempotency_keys)))
+        assert len(rows) == 1
+        assert b"plain digest" not in rows[0]
 
     @pytest.mark.parametrize("answer", [Answer(201, {}, secret=True), Answer(200, b"x" * (64 * 1024 + 1))])
     def test_what_is_not_stored(self, nodes: tuple[IdempotencyCache, IdempotencyCache], answer: Answer) -> None:

@@ -25,6 +25,7 @@ from pikachu.core.errors import Conflict, MalformedRequest, Overloaded, PikachuE
 from pikachu.core.idempotency_interfaces import LIFETIME, MAXIMUM_KEYS, IIdempotencyStore
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.times import utc
+from pikachu.core.sealing import Sealer
 from pikachu.web.api.routes import Answer
 from pikachu.web.errors import HTTPProblem
 
@@ -75,12 +76,15 @@ class SharedAnswers:
     """The keys and responses that the nodes of one database share.
 
     :param process: the name of this node in the database.
+    :param sealer: makes the fingerprints in the database.  Requests contain passwords, and who reads a plain digest can
+        try them as quickly as it is made.
     """
 
-    def __init__(self, store: IIdempotencyStore, clock: IClock, process: str) -> None:
+    def __init__(self, store: IIdempotencyStore, clock: IClock, process: str, sealer: Sealer) -> None:
         self._store = store
         self._clock = clock
         self._process = process
+        self._sealer = sealer
 
     async def claim(self, key: Key, fingerprint: bytes) -> Answer | None:
         """Claim the key for this node, and return None; or wait for another node's response, and return that.
@@ -91,11 +95,12 @@ class SharedAnswers:
 
         Fails with StoreUnavailable.
         """
+        sealed = self._sealer.digest("idempotency", fingerprint)
         for _ in range(_LOOKS):
-            use = await self._store.claim_idempotency_key(_digest(key), fingerprint, self._process, self._now())
+            use = await self._store.claim_idempotency_key(_digest(key), sealed, self._process, self._now())
             if use is None:
                 return None
-            if use.fingerprint != fingerprint:
+            if use.fingerprint != sealed:
                 raise HTTPProblem(HTTPStatus.UNPROCESSABLE_ENTITY, _OTHER_REQUEST)
             if use.is_done:
                 return _decode(use.answer)
