@@ -26,6 +26,8 @@ SLICE_SECONDS: Final = 0.001
 _SHARE: Final = 0.5
 #: Seconds after the last status request for which turns are short.
 ASKED_SECONDS: Final = 0.1
+# For how many times what they had last, or a slice, other connections wait at most, whatever is done between two turns.
+_LONGEST_WAIT: Final = 9
 # Connections that other listeners accept in one such turn.
 _ACCEPTED_AT_ONCE: Final = 4
 
@@ -53,6 +55,8 @@ class StatusFirst:
         self._waiting: dict[int, None] = {}
         # Seconds that other work has before status requests are looked for again, less what it took beyond.
         self._credit = math.inf
+        # When other connections have waited long enough.
+        self._due = -math.inf
         self._asked_at = -math.inf
         self._ended = seconds()
 
@@ -86,6 +90,10 @@ class StatusFirst:
         """Handle other connections, those first that wait longest, until their time is used."""
         waiting = {descriptor: None for descriptor in self._waiting if descriptor in others}
         waiting.update(dict.fromkeys(others))
+        began = now
+        if now >= self._due:
+            # What was done between two turns is not theirs, such as the queries and signatures for status requests.
+            self._credit = max(self._credit, SLICE_SECONDS)
         while waiting and self._credit > 0:
             descriptor = next(iter(waiting))
             del waiting[descriptor]
@@ -96,6 +104,8 @@ class StatusFirst:
             self._events.handle(descriptor, others[descriptor])
             before, now = now, self._seconds()
             self._credit -= now - before
+        if now > began:
+            self._due = now + _LONGEST_WAIT * max(now - began, SLICE_SECONDS)
         self._waiting = waiting
         self._ended = now
 

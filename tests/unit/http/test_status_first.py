@@ -121,6 +121,16 @@ def test_work_between_turns_is_of_the_others(reactor: Reactor) -> None:
     assert reactor.turn(1, 10) == [1, 0]
 
 
+def test_work_of_status_requests_between_turns(reactor: Reactor) -> None:
+    """It holds others up no longer than their own would: they have a tenth of the time, whatever is asked."""
+    reactor.events.cost = dict.fromkeys([1, 2], STEP / 10)
+    others = 0
+    for _ in range(1000):
+        others += sum(1 for one in reactor.turn(*range(10, 60), 1, 2) if one >= 10)
+        reactor.events.now += 2 * SLICE_SECONDS
+    assert others * STEP >= 0.08 * reactor.events.now
+
+
 def test_short_turns_while_status_requests_come(reactor: Reactor) -> None:
     """One that has come just now has another behind it; after a while without any, all is handled in each turn."""
     reactor.turn(1)
