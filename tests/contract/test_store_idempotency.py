@@ -87,7 +87,10 @@ def test_old_keys_are_removed(db: Opened, live: str) -> None:
     for number in range(3):
         db.get(db.store.claim_idempotency_key(b"%d" % number, b"f", live, at))
     assert count() == 3
+    db.get(db.store.complete_idempotency_key(b"0", live, None, at))
     move = f"UPDATE idempotency_keys SET id = id - {MAXIMUM_KEYS} WHERE id <= 3"
     db.store.database.write(lambda tx: tx.connection.exec_driver_sql(move))
     db.get(db.store.claim_idempotency_key(b"more", b"f", live, at))
-    assert count() == 2
+    assert count() == 3
+    for digest, known in ((b"0", None), (b"1", KeyUse(b"f", False, None))):
+        assert db.get(db.store.claim_idempotency_key(digest, b"f", DEAD, at)) == known, "claims are kept"
