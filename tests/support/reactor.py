@@ -61,9 +61,11 @@ class Reactor(Clock):
         self._calls.put(lambda: call(*args, **how))
 
     def run_while(self, condition: Callable[[], object]) -> None:
-        """Do what threads ask for while the condition is true."""
+        """Do what is due, and what threads ask for, while the condition is true."""
+        self.advance(0)
         while condition():
             self._calls.get(timeout=DEADLINE)()
+            self.advance(0)
 
     def run_until(self, awaited: Deferred[T]) -> T:
         """Do what threads ask for until *awaited* has fired, and return its result."""
