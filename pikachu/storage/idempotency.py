@@ -57,7 +57,7 @@ _complete: Final = (
 )
 _release: Final = delete(idempotency_keys).where(*_mine)
 _forget: Final = delete(idempotency_keys).where(_k.digest == bindparam("b_digest"))
-# The first condition has the index, and the second one the primary key.  Claims are not forgotten for others' keys, else
+# The first condition has the index, and the second one the primary key.  Claims are not forgotten for others' keys:
 # their requests could be done twice.
 _forget_old: Final = delete(idempotency_keys).where(
     or_(_k.began_at <= bindparam("b_before"), and_(_k.id <= bindparam("b_last"), _k.ended_at.is_not(None)))
