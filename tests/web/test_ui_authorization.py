@@ -64,7 +64,8 @@ TABLE: dict[str, Expected] = {
     "GET /": USERS,
     "GET /login": (200, 303, 303, 303, 303, 303),
     "GET /logout": (303, 200, 200, 200, 200, 200),
-    "GET /confirm": USERS,
+    # All of them have just given their password.
+    "GET /confirm": (302, 303, 303, 303, 303, 303),
     "GET /login/oidc": (404,) * 6,
     "GET /login/oidc/callback": (404,) * 6,
     "GET /confirm/oidc": (302, 404, 404, 404, 404, 404),
