@@ -36,6 +36,11 @@ from pikachu.x509.san_text import certificate_sans
 _ENTRIES: Final = 1_000
 
 _c: Final = certificates.c
+#: Columns that each new certificate's row has; others depend on how it came.
+ISSUED_FIELDS: Final = (
+    *("serial", "issuer_id", "subject", "common_name", "name_key", "key_type", "key_id", "not_before", "not_after"),
+    *("method", "policy", "der", "created_at", "sans", "search_text", "fingerprint"),
+)
 CERTIFICATE_COLUMNS: Final = [
     _c.id,
     _c.serial,

@@ -15,7 +15,7 @@ from pikachu.core.import_interfaces import IMPORTED_POLICY, ImportedCertificate,
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, format_serial
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import find_orphan, find_serial
+from pikachu.storage.certificates import ISSUED_FIELDS, find_orphan, find_serial
 from pikachu.storage.database import Transaction
 from pikachu.storage.device_rows import DeviceRow, Enrollment, add_enrollment, refresh_device
 from pikachu.storage.revocation import list_revocation, revoke_record, revoke_with_device
@@ -32,28 +32,7 @@ _raise: Final = (
     .where(issuers.c.id == bindparam("b_id"), issuers.c.crl_number < bindparam("v_number"))
     .values(crl_number=bindparam("v_number"))
 )
-_insert: Final = insert_into(
-    certificates,
-    "serial",
-    "issuer_id",
-    "subject",
-    "common_name",
-    "name_key",
-    "key_type",
-    "key_id",
-    "not_before",
-    "not_after",
-    "method",
-    "policy",
-    "der",
-    "created_at",
-    "revoked_at",
-    "reason",
-    "sans",
-    "search_text",
-    "fingerprint",
-    "device_id",
-)
+_insert: Final = insert_into(certificates, *ISSUED_FIELDS, "revoked_at", "reason", "device_id")
 
 
 def _compare(tx: Transaction, item: ImportedCertificate) -> tuple[ImportOutcome, CertificateRecord | None]:

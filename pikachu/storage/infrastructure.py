@@ -26,7 +26,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SealFor
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, ISSUED_FIELDS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.device_rows import leave_device
 from pikachu.storage.revocation import ISSUER_COLUMNS, insert_credential, issuer_record, record_change
@@ -40,26 +40,7 @@ from pikachu.x509.spki import describe_spki
 _c: Final = certificates.c
 _known: Final = select(_c.id, _c.der, _c.infrastructure).where(_c.serial == bindparam("b_serial"))
 _mark: Final = update(certificates).where(_c.id == bindparam("b_id")).values(infrastructure=bindparam("role"))
-_insert: Final = insert_into(
-    certificates,
-    "serial",
-    "issuer_id",
-    "subject",
-    "common_name",
-    "name_key",
-    "key_type",
-    "key_id",
-    "not_before",
-    "not_after",
-    "method",
-    "policy",
-    "der",
-    "created_at",
-    "infrastructure",
-    "sans",
-    "search_text",
-    "fingerprint",
-)
+_insert: Final = insert_into(certificates, *ISSUED_FIELDS, "infrastructure")
 _issuer_id: Final = select(issuers.c.id).where(issuers.c.key_identifier == bindparam("b_key"))
 _issuer_row: Final = select(issuers.c.name, issuers.c.certificate).where(issuers.c.id == bindparam("b_id"))
 _insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certificate", "created_at", "crl_number")

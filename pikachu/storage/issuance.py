@@ -29,7 +29,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner, require_unchanged
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, ISSUED_FIELDS, certificate_record
 from pikachu.storage.challenge_passwords import (
     consume_challenge,
     release_challenge,
@@ -108,28 +108,7 @@ _INTENT_FIELDS: Final = (
 )
 _insert_request: Final = insert_into(requests, *_REQUEST_FIELDS, *_INTENT_FIELDS)
 _insert_certificate: Final = insert_into(
-    certificates,
-    "serial",
-    "issuer_id",
-    "subject",
-    "common_name",
-    "name_key",
-    "key_type",
-    "key_id",
-    "not_before",
-    "not_after",
-    "method",
-    "owner_id",
-    "policy",
-    "der",
-    "created_at",
-    "revoked_at",
-    "reason",
-    "infrastructure",
-    "sans",
-    "search_text",
-    "fingerprint",
-    "device_id",
+    certificates, *ISSUED_FIELDS, "owner_id", "revoked_at", "reason", "infrastructure", "device_id"
 )
 _by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
 _by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))

@@ -235,7 +235,7 @@ class IdempotencyCache:
     async def _do_claimed(shared: SharedAnswers, key: Key, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         try:
             answer = (await work()).written()
-        except BaseException:
+        except Exception:
             await shared.release(key)
             raise
         await shared.keep(key, answer)
